@@ -1,0 +1,1 @@
+"""Evaluation, imputation scores, attribution, figures and the report."""

@@ -1,0 +1,1 @@
+"""Measured speed, with the limits beside it."""

@@ -1,0 +1,1 @@
+"""Cohorts, preparation, shards, batches and splits; nothing here knows a model."""

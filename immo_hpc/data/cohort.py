@@ -1,0 +1,137 @@
+"""A cohort in memory: layers as they were measured, and the samples they belong to.
+
+Legend of shapes: ``row`` counts the samples a layer was measured in, ``sample`` all
+samples of the cohort, ``feature`` the features of one layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from immo_hpc.config import LayerKind
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One omics table in its original units.
+
+    Attributes:
+        name: Name of the layer, such as ``mg``.
+        kind: How its values were made; decides the preparation.
+        features: Feature names, ``(feature,)``, unique.
+        values: Measurements, ``(row, feature)``, float32, original units, NaN = missing.
+        rows: Place of each row in the cohort's samples, ``(row,)``, int64, increasing.
+        source: File the table came from, for messages.
+    """
+
+    name: str
+    kind: LayerKind
+    features: tuple[str, ...]
+    values: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns of the sample table mean what.
+
+    Attributes:
+        label: Column to classify, if any.
+        positive: Label value that counts as 1 when there are two classes, as text.
+        subject: Column naming the person a sample was taken from, if any.
+        batch: Column of the site or batch, if any.
+        covariates: Further columns of interest.
+    """
+
+    label: str | None = None
+    positive: str | None = None
+    subject: str | None = None
+    batch: str | None = None
+    covariates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Layers over one common list of samples; no padding anywhere.
+
+    Attributes:
+        samples: Sample table, index ``sample_id`` (str, unique), one row a sample that has
+            at least one layer. Label, subject and batch columns hold text, None = unknown.
+        layers: Layers by name, in the order of ``cohort.yaml`` or of the file names.
+        roles: Meaning of the sample table's columns.
+        notices: What was guessed, left out or put right while reading, as sentences.
+    """
+
+    samples: pd.DataFrame
+    layers: Mapping[str, Layer]
+    roles: Roles = field(default_factory=Roles)
+    notices: tuple[str, ...] = field(default=())
+
+    @property
+    def sample_ids(self) -> list[str]:
+        """Sample names in order."""
+        return [str(name) for name in self.samples.index]
+
+    @property
+    def sample_uid(self) -> NDArray[np.int64]:
+        """Stable 64-bit identity of each sample, ``(sample,)``, int64 (`sample_uid`)."""
+        return sample_uid(self.sample_ids)
+
+    @property
+    def labels(self) -> pd.Series | None:
+        """Label column as text, None where unknown; None if the cohort has no label."""
+        return None if self.roles.label is None else self.samples[self.roles.label]
+
+    @property
+    def subjects(self) -> pd.Series:
+        """Subject of each sample; each sample is its own subject where none is named."""
+        if self.roles.subject is None:
+            return pd.Series(self.samples.index, index=self.samples.index, dtype=object)
+        return self.samples[self.roles.subject]
+
+    def measured(self) -> NDArray[np.bool_]:
+        """True where a sample has a layer, ``(sample, layer)``, bool."""
+        table = np.zeros((len(self.samples), len(self.layers)), dtype=np.bool_)
+        for column, layer in enumerate(self.layers.values()):
+            table[layer.rows, column] = True
+        return table
+
+    def take(self, index: Sequence[int] | NDArray[np.int64]) -> Cohort:
+        """The cohort of the samples at ``index``, in that order (rows stay increasing)."""
+        index = np.asarray(index, dtype=np.int64)
+        place = np.full(len(self.samples), -1, dtype=np.int64)
+        place[index] = np.arange(len(index))
+        layers = {name: _taken(layer, place) for name, layer in self.layers.items()}
+        return replace(self, samples=self.samples.iloc[index], layers=layers)
+
+
+def sample_uid(sample_ids: Sequence[str]) -> NDArray[np.int64]:
+    """Stable 64-bit identity of sample names: the first 8 bytes of BLAKE2b, as int64.
+
+    Args:
+        sample_ids: Names, ``(sample,)``.
+
+    Returns:
+        Identities, ``(sample,)``, int64 (the bits of an unsigned number).
+
+    Example:
+        >>> int(sample_uid(["C3001C1"])[0]) == int(sample_uid(["x", "C3001C1"])[1])
+        True
+    """
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in sample_ids)
+    return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
+
+
+def _taken(layer: Layer, place: NDArray[np.int64]) -> Layer:
+    moved = place[layer.rows]
+    held = np.flatnonzero(moved >= 0)
+    order = held[np.argsort(moved[held], kind="stable")]
+    return replace(layer, values=layer.values[order], rows=moved[order])

@@ -1,0 +1,1 @@
+"""Modules and losses; nothing here touches files."""
