@@ -270,7 +270,8 @@ def load_config(
     if recipe not in RECIPES:
         message = f"recipe '{recipe}' is unknown; the recipes are {', '.join(RECIPES)}."
         raise ConfigError(message)
-    values = RECIPES[recipe]()
+    # From the whole default, so that setting one key of a schedule keeps its other keys.
+    values = _merged(ImmoConfig().model_dump(), RECIPES[recipe]())
     if file is not None:
         values = _merged(values, _read_yaml(file))
     for assignment in assignments:

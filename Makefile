@@ -1,0 +1,53 @@
+# Two commands from a bare clone: `make demo` and `make test`. Python 3.11 or newer is all they need.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Extra arguments for pip, such as an index of CPU-only torch wheels.
+PIP_ARGS ?=
+# Where the demonstration goes: the first of demo, demo-2, demo-3, ... that is free.
+OUT ?= $(shell n=1; out=demo; while [ -e $$out ]; do n=$$((n + 1)); out=demo-$$n; done; echo $$out)
+
+.PHONY: demo test test-clone lint format bench clean help
+
+help:
+	@echo "make demo        install into $(VENV) and run the whole flow on a simulated cohort"
+	@echo "make test        install into $(VENV) and run the test suite"
+	@echo "make test-clone  run 'make demo' in a fresh clone with a fresh environment"
+	@echo "make lint        ruff and mypy"
+	@echo "make bench       measured speed of training (needs nothing but this machine)"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/immo demo $(OUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+test-clone:
+	bash tests/clone.sh
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed
+	$(BIN)/immo bench train
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
