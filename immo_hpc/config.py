@@ -85,12 +85,11 @@ class Schedule(_Section):
 
     def at(self, epoch: int) -> float:
         """Keep probability at ``epoch`` (counted from 0)."""
-        if self.growth == 0:
-            return self.p0
-        # Epochs after which p_max is reached, so that the power cannot overflow.
-        reached = math.log(self.p_max / self.p0) / math.log1p(self.growth)
-        grown = self.p0 * (1 + self.growth) ** min(epoch, math.ceil(reached))
-        return min(grown, self.p_max)
+        rate = math.log1p(self.growth)
+        # Asked in logarithms: the power itself overflows for long runs.
+        if epoch * rate >= math.log(self.p_max / self.p0):
+            return self.p_max if self.growth else self.p0
+        return min(self.p0 * math.exp(epoch * rate), self.p_max)
 
 
 class MaskConfig(_Section):
