@@ -1,0 +1,142 @@
+"""The preparation of one layer: filters, the transform of its kind, z-scores.
+
+Legend of shapes: ``row`` counts samples that have the layer, ``feature`` its kept features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from immo_hpc.config import LayerKind
+from immo_hpc.data.cohort import Layer
+from immo_hpc.data.preparation.composition import Composition
+from immo_hpc.data.preparation.counts import Counts
+from immo_hpc.data.preparation.intensity import Intensity
+from immo_hpc.data.preparation.plain import Plain
+from immo_hpc.data.preparation.transform import Transform, decode, encode
+from immo_hpc.data.prepared import PreparedLayer
+
+_TRANSFORMS: dict[LayerKind, type[Transform]] = {
+    "composition": Composition,
+    "counts": Counts,
+    "intensity": Intensity,
+    "continuous": Plain,
+    "binary": Plain,
+}
+# Values of one block of rows: bounds the float64 copies made while applying (32 MiB each).
+_BLOCK_VALUES = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPreparation:
+    """How one layer is prepared, and how its values get back to original units.
+
+    Attributes:
+        name: Name of the layer.
+        kind: Kind of the layer in the training cohort.
+        features: Kept features in order, ``(feature,)``.
+        dropped: Features removed at fitting, by the filter that removed them:
+            ``min_measured``, ``min_prevalence``, ``min_sd``.
+        mean: Mean of the transformed training values, ``(feature,)``, float64.
+        sd: Their standard deviation (divisor n), ``(feature,)``, float64, above 0.
+        transform: The transform of the kind with its parameters.
+        num_rows: Training rows that the layer was fitted on.
+    """
+
+    name: str
+    kind: LayerKind
+    features: tuple[str, ...]
+    dropped: Mapping[str, tuple[str, ...]]
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    transform: Transform
+    num_rows: int
+
+    @property
+    def median_scale(self) -> float:
+        """Median scale of the training rows, original units (`Transform`)."""
+        return self.transform.median_scale
+
+    @property
+    def dropped_counts(self) -> dict[str, int]:
+        """Number of features that each filter removed."""
+        return {name: len(features) for name, features in self.dropped.items()}
+
+    def apply(self, layer: Layer) -> PreparedLayer:
+        """Prepare a layer; features are matched by name, and those it lacks become NaN.
+
+        Rows without any measured kept feature are left out: the layer counts as not
+        measured there.
+        """
+        place = {name: column for column, name in enumerate(layer.features)}
+        columns = np.array([place.get(name, -1) for name in self.features], dtype=np.int64)
+        measured = ~np.isnan(layer.values[:, columns[columns >= 0]])
+        held = np.flatnonzero(measured.any(axis=1))
+        z = np.empty((held.size, columns.size), dtype=np.float32)
+        scale = np.empty(held.size, dtype=np.float32)
+        step = max(1, _BLOCK_VALUES // columns.size)
+        for start in range(0, held.size, step):
+            block = slice(start, start + step)
+            values = np.where(columns >= 0, layer.values[held[block]][:, columns], np.nan)
+            transformed, scale[block] = self.transform.forward(values.astype(np.float64))
+            z[block] = (transformed - self.mean) / self.sd
+        return PreparedLayer(self.name, self.features, z, layer.rows[held], scale)
+
+    def invert(
+        self, z: NDArray[np.floating[Any]], scale: NDArray[np.floating[Any]] | None = None
+    ) -> NDArray[np.float64]:
+        """Bring z-scores back to original units.
+
+        Args:
+            z: ``(row, feature)``, z-score units, NaN = missing.
+            scale: Scale of each row, ``(row,)``, as `apply` gave it; None: the training
+                median for every row.
+
+        Returns:
+            ``(row, feature)``, float64, original units, NaN where ``z`` is.
+
+        Raises:
+            ValueError: If the shapes do not fit the layer.
+        """
+        z = np.asarray(z, dtype=np.float64)
+        rows = np.full(len(z), self.median_scale) if scale is None else np.asarray(scale)
+        if z.ndim != 2 or z.shape[1] != len(self.features) or rows.shape != z.shape[:1]:
+            message = (
+                f"layer '{self.name}': z must be (row, {len(self.features)}) and scale (row,); "
+                f"got z {z.shape}, scale {rows.shape}."
+            )
+            raise ValueError(message)
+        return self.transform.inverse(z * self.sd + self.mean, rows.astype(np.float64))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; floats keep every bit."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "num_rows": self.num_rows,
+            "features": list(self.features),
+            "dropped": {name: list(features) for name, features in self.dropped.items()},
+            "mean": encode(self.mean),
+            "sd": encode(self.sd),
+            "transform": self.transform.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The layer that `to_dict` described."""
+        kind = cast(LayerKind, content["kind"])
+        return cls(
+            name=content["name"],
+            kind=kind,
+            features=tuple(content["features"]),
+            dropped={name: tuple(features) for name, features in content["dropped"].items()},
+            mean=np.asarray(decode(content["mean"])),
+            sd=np.asarray(decode(content["sd"])),
+            transform=_TRANSFORMS[kind].from_dict(content["transform"]),
+            num_rows=content["num_rows"],
+        )
