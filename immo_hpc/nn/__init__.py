@@ -1,1 +1,6 @@
 """Modules and losses; nothing here touches files."""
+
+from immo_hpc.nn.blocks import DenseBlock, DenseBlocks
+from immo_hpc.nn.model import ImmoModel, Part
+
+__all__ = ["DenseBlock", "DenseBlocks", "ImmoModel", "Part"]
