@@ -1,0 +1,147 @@
+"""From reconstructed z-scores to complete tables in original units.
+
+A complete table holds what was measured as it was measured, and what the model says
+everywhere else. The two are kept apart by a table of the same shape that is True where
+a value was imputed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from immo_hpc.config import LayerKind
+from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.preparation import Preparation
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.errors import CohortError
+
+_LARGEST = float(np.finfo(np.float32).max)
+_RANGES: dict[LayerKind, tuple[float, float]] = {
+    "composition": (0.0, _LARGEST),
+    "counts": (0.0, _LARGEST),
+    "intensity": (0.0, _LARGEST),
+    "continuous": (-_LARGEST, _LARGEST),
+    "binary": (0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Complete layers, and what in them was not measured.
+
+    Attributes:
+        values: By layer a table, index ``sample_id``, columns the features the model knows,
+            float32, original units, no NaN.
+        imputed: By layer a table of the same shape: True where the value comes from the
+            model, False where it was measured.
+    """
+
+    values: dict[str, pd.DataFrame]
+    imputed: dict[str, pd.DataFrame]
+
+
+def possible(kind: LayerKind, values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Values moved into the range a layer of this kind can have, float32.
+
+    Compositions, counts and intensities are at least 0, binary values lie in [0, 1], and
+    all are finite float32 numbers.
+
+    Args:
+        kind: Kind of the layer.
+        values: Original units, any shape.
+
+    Example:
+        >>> possible("binary", np.array([-0.2, 0.4, 1.3])).tolist()
+        [0.0, 0.4000000059604645, 1.0]
+    """
+    low, high = _RANGES[kind]
+    return np.clip(values, low, high).astype(np.float32)
+
+
+def original_units(
+    name: str,
+    z: NDArray[np.float32],
+    preparation: Preparation,
+    scale: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Possible values in original units of z-scores ``(row, feature)`` of a layer.
+
+    Args:
+        name: Layer.
+        z: Z-scores, no NaN.
+        preparation: Fitted preparation.
+        scale: Scale of each row, ``(row,)``; None for the median of the training samples.
+    """
+    # A z-score far from all training can exceed float64 once out of the logs; it is clipped.
+    with np.errstate(over="ignore"):
+        values = preparation.invert(name, z, scale)
+    return possible(preparation.layers[name].kind, values)
+
+
+def complete_layer(
+    name: str,
+    z_hat: NDArray[np.float32],
+    cohort: PreparedCohort,
+    preparation: Preparation,
+    raw: Cohort | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One layer for all samples: measured values where there are, else the model's.
+
+    Rows of samples the layer was measured in keep their own scale (total or library
+    size); the others get the median scale of the training samples.
+
+    Args:
+        name: Layer.
+        z_hat: Reconstruction, ``(sample, feature)``, float32, z-score units.
+        cohort: The prepared samples.
+        preparation: Fitted preparation.
+        raw: The same samples before preparation. Given, measured values come back bit for
+            bit; otherwise they are recomputed from their z-scores.
+
+    Returns:
+        Values (float32, original units) and what was imputed (bool), both
+        ``(sample, feature)`` with the sample names as index.
+
+    Raises:
+        CohortError: If ``raw`` lacks one of the samples or the layer.
+    """
+    layer = cohort.layers[name]
+    measured = ~np.isnan(layer.values)
+    result = original_units(name, z_hat, preparation)
+    filled = np.where(measured, layer.values, z_hat[layer.rows])
+    result[layer.rows] = original_units(name, filled, preparation, layer.scale)
+    if raw is not None and len(layer.rows):
+        original = _original(name, cohort, raw)
+        known = measured & ~np.isnan(original)
+        result[layer.rows] = np.where(known, original, result[layer.rows])
+    imputed = np.ones(result.shape, dtype=np.bool_)
+    imputed[layer.rows] = ~measured
+    index = pd.Index(cohort.sample_ids, name="sample_id")
+    columns = pd.Index(layer.features)
+    return (
+        pd.DataFrame(result, index=index, columns=columns),
+        pd.DataFrame(imputed, index=index, columns=columns),
+    )
+
+
+def _original(name: str, cohort: PreparedCohort, raw: Cohort) -> NDArray[np.float32]:
+    """The prepared layer's rows and features as ``raw`` holds them, NaN where it does not."""
+    layer, source = cohort.layers[name], raw.layers.get(name)
+    place = pd.Index(raw.sample_ids).get_indexer(cohort.samples.index[layer.rows].astype(str))
+    if source is None or (place < 0).any():
+        message = (
+            f"layer '{name}': the cohort given for the measured values is not the one that "
+            "was prepared; some samples or the layer itself are missing from it."
+        )
+        raise CohortError(message)
+    row_of = np.full(len(raw.samples), -1, dtype=np.int64)
+    row_of[source.rows] = np.arange(len(source.rows))
+    column = pd.Index(source.features).get_indexer(pd.Index(layer.features))
+    picked: NDArray[np.float32] = source.values[row_of[place]][:, column]
+    picked[row_of[place] < 0] = np.nan
+    picked[:, column < 0] = np.nan
+    return picked

@@ -1,0 +1,273 @@
+"""A trained model together with everything needed to use it on new samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from immo_hpc.config import ImmoConfig
+from immo_hpc.data.cohort import Cohort, Roles
+from immo_hpc.data.preparation import Preparation
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.errors import CohortError, ConfigError, RunError, UsageError
+from immo_hpc.files import new_folder, write_text
+from immo_hpc.inference import forward
+from immo_hpc.inference.impute import Imputation, complete_layer, original_units
+from immo_hpc.nn import ImmoModel
+from immo_hpc.train.device import resolve_device
+from immo_hpc.train.metrics import EpochRecord, rewrite_metrics
+from immo_hpc.train.model_file import load_model, save_model
+from immo_hpc.train.run import RunFolder
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network, its preparation and its configuration; never changed by use.
+
+    Results depend on a sample's own values alone: not on the other samples, their order or
+    the size of batches (up to the rounding of float32 sums).
+
+    Attributes:
+        model: The network, on the device it computes on.
+        preparation: From original units to z-scores and back.
+        config: Configuration of the training.
+        roles: Meaning of the sample table's columns in the training cohort.
+    """
+
+    model: ImmoModel
+    preparation: Preparation
+    config: ImmoConfig
+    roles: Roles = field(default_factory=Roles)
+
+    @property
+    def layers(self) -> dict[str, tuple[str, ...]]:
+        """Names of the features the model knows, by layer."""
+        return {name: tuple(layer.features) for name, layer in self.preparation.layers.items()}
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimension of the latent."""
+        return self.config.model.latent_dim
+
+    @property
+    def latent_names(self) -> list[str]:
+        """Column names of the latent: ``immo_0``, ``immo_1``, ..."""
+        return [f"immo_{number}" for number in range(self.latent_dim)]
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "auto") -> Self:
+        """Read a model that `save` or a training run wrote; no code of it is executed.
+
+        Args:
+            folder: Run folder or folder of a saved model.
+            device: 'auto' (the first GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
+
+        Raises:
+            RunError: If the folder is incomplete, damaged or of another format version.
+            ConfigError: If the device is not there.
+        """
+        place = resolve_device(device)
+        # Building a network draws weights before the saved ones replace them.
+        with torch.random.fork_rng(devices=[]):
+            saved = load_model(folder)
+        run = RunFolder(folder)
+        preparation = _read_preparation(run)
+        found = {name: tuple(layer.features) for name, layer in preparation.layers.items()}
+        if found != saved.features:
+            message = (
+                f"{run.preparation}: its layers and features are not those of the model beside "
+                "it; the two files come from different trainings. Restore the right one."
+            )
+            raise RunError(message)
+        return cls(saved.model.to(place), preparation, run.read_config(), saved.roles)
+
+    def save(self, folder: Path, *, records: Sequence[EpochRecord] = ()) -> None:
+        """Write the model to a new folder: safetensors, JSON and YAML, no pickle.
+
+        The files are those of a run folder, without what only resuming needs.
+
+        Args:
+            folder: New folder.
+            records: Records of the training, kept with the model as ``metrics.jsonl``.
+
+        Raises:
+            OutputError: If the folder exists and is not empty, or cannot be written.
+        """
+        with new_folder(folder) as temporary:
+            run = RunFolder(temporary)
+            write_text(run.config, self.config.to_yaml())
+            write_text(run.preparation, json.dumps(self.preparation.to_dict()) + "\n")
+            if records:
+                rewrite_metrics(run.metrics, records)
+            save_model(temporary, self.model, self.layers, self.roles)
+
+    def notices(self, cohort: Cohort) -> tuple[str, ...]:
+        """What `prepare` ignores in ``cohort`` or treats as not measured, as sentences."""
+        return self.preparation.match_features(cohort)
+
+    def prepare(self, cohort: Cohort) -> PreparedCohort:
+        """Make z-scores of samples, old or new, with whatever layers and features they have.
+
+        Layers and features are matched by name; unknown ones are ignored, missing ones count
+        as not measured. `notices` tells which.
+
+        Raises:
+            CohortError: If a sample has no measured value in any of the model's layers, or a
+                layer holds values that its kind does not allow.
+        """
+        prepared = self.preparation.apply(cohort)
+        lacking = np.flatnonzero(~prepared.measured().any(axis=1))
+        if len(lacking):
+            ids = prepared.sample_ids
+            named = ", ".join(f"'{ids[place]}'" for place in lacking[:_NAMED])
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            message = (
+                f"{len(lacking)} of {len(ids)} samples have a measured value in none of the "
+                f"model's layers: {named}{more}. The layers are {', '.join(self.layers)}; "
+                "leave these samples out, or check the names of layers and features."
+            )
+            raise CohortError(message)
+        return prepared
+
+    def embed(self, cohort: PreparedCohort) -> NDArray[np.float32]:
+        """Latent of every sample, ``(sample, latent)``, float32, in the samples' order."""
+        return forward.embed(self.model, cohort)
+
+    def embed_frame(self, cohort: PreparedCohort) -> pd.DataFrame:
+        """As `embed`, with the index ``sample_id`` and the columns `latent_names`."""
+        index = pd.Index(cohort.sample_ids, name="sample_id")
+        return pd.DataFrame(self.embed(cohort), index=index, columns=self.latent_names)
+
+    def reconstruct(
+        self, cohort: PreparedCohort, layers: Sequence[str] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """What the model says about every value of every sample, measured or not.
+
+        Args:
+            cohort: Prepared samples.
+            layers: Layers to reconstruct; None for all.
+
+        Returns:
+            By layer ``(sample, feature)``, float32, z-score units.
+
+        Raises:
+            UsageError: If a layer is not one of the model's.
+        """
+        return forward.reconstruct(self.model, cohort, self._known(layers))
+
+    def impute(
+        self,
+        cohort: PreparedCohort,
+        layers: Sequence[str] | None = None,
+        *,
+        raw: Cohort | None = None,
+    ) -> dict[str, pd.DataFrame]:
+        """Complete layers in original units (the values of `complete`)."""
+        return self.complete(cohort, layers, raw=raw).values
+
+    def complete(
+        self,
+        cohort: PreparedCohort,
+        layers: Sequence[str] | None = None,
+        *,
+        raw: Cohort | None = None,
+    ) -> Imputation:
+        """Fill single missing values and whole missing layers of every sample.
+
+        Args:
+            cohort: Prepared samples.
+            layers: Layers to complete; None for all.
+            raw: The same samples in original units. Given, measured values come back
+                exactly as they were; otherwise recomputed from their z-scores.
+
+        Returns:
+            Complete tables and the mask of what was imputed. Values are physically
+            possible: compositions, counts and intensities at least 0, binary in [0, 1].
+
+        Raises:
+            UsageError: If a layer is not one of the model's.
+            CohortError: If ``raw`` does not hold the samples of ``cohort``.
+        """
+        values, imputed = {}, {}
+        # One layer at a time, so that memory holds one rectangle and not all of them.
+        for name in self._known(layers):
+            z_hat = self.reconstruct(cohort, [name])[name]
+            values[name], imputed[name] = complete_layer(name, z_hat, cohort, self.preparation, raw)
+        return Imputation(values, imputed)
+
+    def generate(self, cohort: PreparedCohort, source: Sequence[str], target: str) -> pd.DataFrame:
+        """The target layer as the source layers alone foretell it.
+
+        Values of any other layer, the target's own among them, are not looked at.
+
+        Args:
+            cohort: Prepared samples.
+            source: Layers to encode.
+            target: Layer to decode; not one of ``source``.
+
+        Returns:
+            One row for every sample that has a source layer; index ``sample_id``, columns
+            the target's features, float32, original units (compositions and counts at the
+            median scale of the training samples).
+
+        Raises:
+            UsageError: If a layer is not one of the model's, ``source`` is empty, or
+                ``target`` is one of ``source``.
+            CohortError: If no sample has any of the source layers.
+        """
+        names = self._known(source)
+        self._known([target])
+        if not names or target in names:
+            message = (
+                f"generate: source must name at least one layer and not the target '{target}'; "
+                f"found source {list(source)}."
+            )
+            raise UsageError(message)
+        has = np.zeros(len(cohort.samples), dtype=np.bool_)
+        for name in names:
+            has[cohort.layers[name].rows] = True
+        if not has.any():
+            message = (
+                f"generate: none of the {len(cohort.samples)} samples has a source layer "
+                f"({', '.join(names)})."
+            )
+            raise CohortError(message)
+        shown = cohort.without(*(set(cohort.layers) - set(names)))
+        shown = shown.take(np.flatnonzero(has))
+        z_hat = self.reconstruct(shown, [target])[target]
+        return pd.DataFrame(
+            original_units(target, z_hat, self.preparation),
+            index=pd.Index(shown.sample_ids, name="sample_id"),
+            columns=pd.Index(self.layers[target]),
+        )
+
+    def _known(self, layers: Sequence[str] | None) -> list[str]:
+        if isinstance(layers, str):
+            layers = [layers]
+        names = list(self.layers) if layers is None else list(dict.fromkeys(layers))
+        unknown = [name for name in names if name not in self.layers]
+        if unknown:
+            message = (
+                f"the model has no layer {', '.join(map(repr, unknown))}; "
+                f"its layers are {', '.join(self.layers)}."
+            )
+            raise UsageError(message)
+        return names
+
+
+def _read_preparation(run: RunFolder) -> Preparation:
+    try:
+        return Preparation.from_dict(run.read_preparation())
+    except ConfigError as error:
+        message = f"{run.preparation}: {error}"
+        raise RunError(message) from error
