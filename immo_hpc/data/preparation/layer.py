@@ -5,7 +5,7 @@ Legend of shapes: ``row`` counts samples that have the layer, ``feature`` its ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -28,8 +28,8 @@ _TRANSFORMS: dict[LayerKind, type[Transform]] = {
     "continuous": Plain,
     "binary": Plain,
 }
-# Values of one block of rows: bounds the float64 copies made while applying (32 MiB each).
-_BLOCK_VALUES = 2**22
+# Values of one block of rows: bounds the float64 copies made on the way (8 MiB each).
+_BLOCK_VALUES = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +79,7 @@ class LayerPreparation:
         held = np.flatnonzero(measured.any(axis=1))
         z = np.empty((held.size, columns.size), dtype=np.float32)
         scale = np.empty(held.size, dtype=np.float32)
-        step = max(1, _BLOCK_VALUES // columns.size)
-        for start in range(0, held.size, step):
-            block = slice(start, start + step)
+        for block in _blocks(*z.shape):
             values = np.where(columns >= 0, layer.values[held[block]][:, columns], np.nan)
             transformed, scale[block] = self.transform.forward(values.astype(np.float64))
             z[block] = (transformed - self.mean) / self.sd
@@ -103,7 +101,6 @@ class LayerPreparation:
         Raises:
             ValueError: If the shapes do not fit the layer.
         """
-        z = np.asarray(z, dtype=np.float64)
         rows = np.full(len(z), self.median_scale) if scale is None else np.asarray(scale)
         if z.ndim != 2 or z.shape[1] != len(self.features) or rows.shape != z.shape[:1]:
             message = (
@@ -111,7 +108,11 @@ class LayerPreparation:
                 f"got z {z.shape}, scale {rows.shape}."
             )
             raise ValueError(message)
-        return self.transform.inverse(z * self.sd + self.mean, rows.astype(np.float64))
+        result = np.empty(z.shape)
+        for block in _blocks(*z.shape):
+            transformed = z[block].astype(np.float64) * self.sd + self.mean
+            result[block] = self.transform.inverse(transformed, rows[block].astype(np.float64))
+        return result
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; floats keep every bit."""
@@ -140,3 +141,8 @@ class LayerPreparation:
             transform=_TRANSFORMS[kind].from_dict(content["transform"]),
             num_rows=content["num_rows"],
         )
+
+
+def _blocks(num_rows: int, num_features: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_VALUES // num_features)
+    return (slice(start, start + step) for start in range(0, num_rows, step))

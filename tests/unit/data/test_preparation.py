@@ -176,10 +176,12 @@ def test_rows_without_any_known_value_are_not_measured():
 
 def test_rows_are_the_same_in_one_block_and_in_many(monkeypatch):
     preparation = fit_preparation(ALL, TRAIN, CONFIG)
-    whole = preparation.apply(ALL)
+    whole = preparation.apply(ALL).layers
+    back = {name: preparation.invert(name, whole[name].values) for name in whole}
     monkeypatch.setattr("immo_hpc.data.preparation.layer._BLOCK_VALUES", 20)
     for name, layer in preparation.apply(ALL).layers.items():
-        np.testing.assert_array_equal(layer.values, whole.layers[name].values)
+        np.testing.assert_array_equal(layer.values, whole[name].values)
+        np.testing.assert_array_equal(preparation.invert(name, layer.values), back[name])
 
 
 def test_the_sample_table_keeps_the_columns_with_a_role_and_the_split():
