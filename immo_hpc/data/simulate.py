@@ -49,7 +49,7 @@ class SimulationConfig:
     Attributes:
         seed: Same seed, same cohort; at least 0.
         num_subjects: People, at least 4.
-        mean_visits: Mean number of visits of a person, at least 1; nobody has more than 24.
+        visits_mean: Mean number of visits of a person, at least 1; nobody has more than 24.
         control_fraction: Share of people with the label 'control'; the others are 'case'.
         num_factors: Latent factors, at least 1.
         num_label_factors: Factors that the label shifts, at most ``num_factors``.
@@ -67,7 +67,7 @@ class SimulationConfig:
 
     seed: int = 0
     num_subjects: int = 60
-    mean_visits: float = 6.0
+    visits_mean: float = 6.0
     control_fraction: float = 0.25
     num_factors: int = 8
     num_label_factors: int = 2
@@ -91,7 +91,7 @@ class SimulationConfig:
         limits: dict[str, tuple[float, float]] = {
             "seed": (0, 2**63 - 1),
             "num_subjects": (4, 10**7),
-            "mean_visits": (1, _MOST_VISITS),
+            "visits_mean": (1, _MOST_VISITS),
             "control_fraction": (0, 1),
             "num_factors": (1, 10**4),
             "num_label_factors": (0, self.num_factors),
@@ -164,7 +164,7 @@ def _visits(
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Sample table, and the number of each sample's subject, ``(sample,)``."""
     count = config.num_subjects
-    visits = np.minimum(1 + rng.poisson(config.mean_visits - 1, count), _MOST_VISITS)
+    visits = np.minimum(1 + rng.poisson(config.visits_mean - 1, count), _MOST_VISITS)
     subject = np.repeat(np.arange(count), visits)
     visit = np.concatenate([np.arange(1, number + 1) for number in visits])
     gaps = np.where(visit == 1, rng.uniform(0, 14, len(visit)), rng.gamma(4, 5, len(visit)))

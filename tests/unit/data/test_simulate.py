@@ -139,7 +139,7 @@ def test_optional_clinical_layer():
 
 
 def test_the_smallest_cohort_has_every_layer():
-    config = SimulationConfig(num_subjects=4, mean_visits=1, num_mg=2, num_mt=2, num_mb=1)
+    config = SimulationConfig(num_subjects=4, visits_mean=1, num_mg=2, num_mt=2, num_mb=1)
     cohort = simulate_cohort(config).cohort
     assert all(len(layer.rows) for layer in cohort.layers.values())
 
