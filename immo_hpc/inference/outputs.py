@@ -18,12 +18,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from immo_hpc.data.mudata_io import LATENT_KEY
 from immo_hpc.errors import OutputError, UsageError
 from immo_hpc.files import atomic_path, new_folder, require_absent
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 MUDATA_SUFFIX = ".h5mu"
-LATENT_KEY = "X_immo"
 IMPUTED_KEY = "immo_imputed"
 IMPUTED_FOLDER = "imputed"
 
