@@ -1,0 +1,217 @@
+"""Checks of a cohort's content; each failure names the file, the place and what to do.
+
+Legend of shapes as in `immo_hpc.data.cohort`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from immo_hpc.data.cohort import Cohort, Layer, Roles
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.errors import CohortError
+
+_NAMED = 5
+_NO_NEGATIVES = ("composition", "counts", "intensity", "binary")
+_OBVIOUS_POSITIVE = {"1", "true", "yes", "case", "cases", "positive", "disease", "diseased"}
+
+
+def examples(names: Iterable[object], most: int = _NAMED) -> str:
+    """The first few names in quotes, and how many more there are.
+
+    Example:
+        >>> examples(["a", "b", "c"], most=2)
+        "'a', 'b' and 1 more"
+    """
+    listed = [f"'{name}'" for name in names]
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def choices(wanted: str, available: Sequence[str], most: int = 40) -> str:
+    """What there is instead of ``wanted``, the nearest name first.
+
+    Example:
+        >>> choices("subject", ["subject_id", "age"])
+        "did you mean 'subject_id'? There are: subject_id, age"
+    """
+    near = difflib.get_close_matches(wanted, available, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    listed = ", ".join(available[:most]) + (", ..." if len(available) > most else "")
+    return f"{hint}There are: {listed or 'none'}"
+
+
+def require_unique(names: Sequence[str], where: str, what: str, remedy: str) -> None:
+    """Refuse names that come twice.
+
+    Args:
+        names: Names in the order of the file.
+        where: File or table, for the message.
+        what: What is named, such as ``sample_id``.
+        remedy: What the user can do about it.
+
+    Raises:
+        CohortError: Naming the first double and the places where it stands.
+    """
+    if len(set(names)) == len(names):
+        return
+    index = pd.Index(names)
+    doubled = index[index.duplicated()].unique()
+    places = ", ".join(str(place + 1) for place in np.flatnonzero(index == doubled[0])[:_NAMED])
+    others = f" ({len(doubled) - 1} other names as well)" if len(doubled) > 1 else ""
+    message = (
+        f"{where}: expected each {what} once, found '{doubled[0]}' at {places} "
+        f"(counted from 1, without the header){others}. {remedy}"
+    )
+    raise CohortError(message)
+
+
+def check_values(layer: Layer, sample_ids: Sequence[str]) -> None:
+    """Refuse values that a layer of its kind cannot hold.
+
+    Args:
+        layer: The layer; its values are looked at as they are.
+        sample_ids: Names of its rows, ``(row,)``.
+
+    Raises:
+        CohortError: For an infinite value, a negative value in a composition, counts or
+            intensities, or a value other than 0 and 1 in a binary layer.
+    """
+    _refuse(
+        layer,
+        sample_ids,
+        np.isinf(layer.values),
+        f"a number within {np.finfo(np.float32).max:.2g} either way",
+        "Leave the cell empty if the value is missing, or put the right number there",
+    )
+    if layer.kind in _NO_NEGATIVES:
+        _refuse(
+            layer,
+            sample_ids,
+            layer.values < 0,
+            f"no negative value in a layer of kind '{layer.kind}'",
+            "Correct the value, or, if the table is logged or centred already, give the layer "
+            "'kind: continuous' in cohort.yaml",
+        )
+    if layer.kind == "binary":
+        allowed = (layer.values == 0) | (layer.values == 1) | np.isnan(layer.values)
+        _refuse(
+            layer,
+            sample_ids,
+            ~allowed,
+            "0 or 1 in a layer of kind 'binary'",
+            "Correct the value, or give the layer another kind in cohort.yaml",
+        )
+
+
+def class_names(labels: pd.Series, roles: Roles) -> tuple[str, ...]:
+    """Classes in order; of two, the positive one stands last.
+
+    The positive class is the one that ``roles`` names, else an obvious one ('1', 'yes',
+    'case', ...), else the last in order.
+
+    Example:
+        >>> class_names(pd.Series(["case", None, "control"]), Roles())
+        ('control', 'case')
+    """
+    found = sorted((str(value) for value in labels.dropna().unique()), key=_natural)
+    if len(found) == 2:
+        obvious = [name for name in found if name.casefold() in _OBVIOUS_POSITIVE]
+        last = roles.positive if roles.positive in found else (obvious[0] if obvious else found[1])
+        found.sort(key=lambda name: name == last)
+    return tuple(found)
+
+
+def label_problems(samples: pd.DataFrame, roles: Roles) -> list[str]:
+    """Why the label of ``samples`` cannot be learnt; empty if it can."""
+    columns = [str(name) for name in samples.columns]
+    if roles.label is None:
+        return [
+            "sample table: no label column is named. Name one with --label or under 'label:' "
+            f"in cohort.yaml; there are: {', '.join(columns) or 'none'}."
+        ]
+    if roles.label not in columns:
+        return [f"sample table: no column '{roles.label}'; {choices(roles.label, columns)}."]
+    where = f"sample table, label column '{roles.label}'"
+    labels = samples[roles.label].dropna()
+    if labels.empty:
+        return [
+            f"{where}: none of the {len(samples)} samples carries a label. Fill the column in, "
+            "or name another with --label."
+        ]
+    problems = []
+    classes = class_names(labels, roles)
+    if len(classes) < 2:
+        problems.append(
+            f"{where}: expected at least two classes, found one class only ('{classes[0]}', "
+            f"{len(labels)} samples). Name another label, or add samples of another class."
+        )
+    elif roles.positive is not None and roles.positive not in classes:
+        problems.append(
+            f"{where}: the positive class is said to be '{roles.positive}', but the classes are "
+            f"{', '.join(classes)}. Give one of these to --positive or 'positive:'."
+        )
+    if roles.subject is not None:
+        owners = samples.loc[labels.index, roles.subject].dropna().unique()
+        if len(owners) == 1:
+            problems.append(
+                f"sample table, subject column '{roles.subject}': expected several subjects, "
+                f"found one subject only ('{owners[0]}') behind all {len(labels)} labelled "
+                "samples. A label cannot be tested on unseen subjects; if this column does not "
+                "name people, name another with --subject."
+            )
+    return problems
+
+
+def require_labels(
+    samples: Cohort | PreparedCohort | pd.DataFrame, roles: Roles | None = None
+) -> pd.Series:
+    """The label column, after making sure that it can be learnt.
+
+    Args:
+        samples: A cohort, prepared or not, or its sample table.
+        roles: Meaning of the columns; a cohort's own if not given.
+
+    Returns:
+        Labels as text, index ``sample_id``, None where unknown.
+
+    Raises:
+        CohortError: If there is no label column, no labelled sample, one class only, one
+            subject only, or if the positive class is not among the classes.
+    """
+    if isinstance(samples, Cohort | PreparedCohort):
+        roles = samples.roles if roles is None else roles
+        samples = samples.samples
+    roles = Roles() if roles is None else roles
+    problems = label_problems(samples, roles)
+    if problems:
+        raise CohortError(" ".join(problems))
+    return samples[roles.label]
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)
+
+
+def _refuse(
+    layer: Layer, sample_ids: Sequence[str], bad: NDArray[np.bool_], expected: str, remedy: str
+) -> None:
+    count = int(np.count_nonzero(bad))
+    if count == 0:
+        return
+    row, column = divmod(int(bad.argmax()), bad.shape[1])
+    where = str(layer.source) if layer.source else f"layer '{layer.name}'"
+    more = f", and {count - 1} more such values" if count > 1 else ""
+    message = (
+        f"{where}, sample '{sample_ids[row]}', column '{layer.features[column]}': found "
+        f"{float(layer.values[row, column]):g}{more}; expected {expected}. {remedy}."
+    )
+    raise CohortError(message)

@@ -1,0 +1,118 @@
+"""``cohort.yaml``: which tables and columns of a cohort mean what."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from immo_hpc.config import LayerKind
+from immo_hpc.errors import CohortError
+
+FILE_NAMES = ("cohort.yaml", "cohort.yml")
+
+
+class _Section(BaseModel):
+    # Label values such as 1 are numbers to YAML and texts to a sample table.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class LayerDescription(_Section):
+    """One table to use."""
+
+    kind: LayerKind | None = Field(
+        None, description="How the values were made; guessed from them if absent."
+    )
+    columns: str | tuple[str, ...] | None = Field(
+        None, description="Pattern (or patterns) of the features to use, such as 's__*'."
+    )
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Patterns of the features to use; none means all."""
+        return (self.columns,) if isinstance(self.columns, str) else self.columns or ()
+
+
+class CohortDescription(_Section):
+    """Everything ``cohort.yaml`` may say; every key is optional."""
+
+    layers: dict[str, LayerDescription] | None = Field(
+        None, min_length=1, description="Tables to use, in this order; all if absent."
+    )
+    label: str | None = Field(None, description="Column to classify.")
+    positive: str | None = Field(None, description="Label value that counts as 1, of two.")
+    subject: str | None = Field(None, description="Column naming the person.")
+    batch: str | None = Field(None, description="Column naming the site or batch.")
+    covariates: tuple[str, ...] = Field((), description="Further columns of interest.")
+    unlabelled: tuple[str, ...] = Field((), description="Further label values meaning 'no label'.")
+    unmeasured: Literal["error", "drop"] = Field(
+        "error", description="What to do with samples that no layer was measured in."
+    )
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _bare_names(cls, value: Any) -> Any:
+        """Let ``mg:`` with nothing behind it stand for a layer of guessed kind."""
+        if isinstance(value, Mapping):
+            return {key: {} if item is None else item for key, item in value.items()}
+        return value
+
+
+def read_description(folder: Path) -> CohortDescription | None:
+    """Read the ``cohort.yaml`` of a folder, if there is one.
+
+    Raises:
+        CohortError: If it is not YAML, or holds an unknown key or a value of a wrong type.
+    """
+    files = [folder / name for name in FILE_NAMES if (folder / name).is_file()]
+    if not files:
+        return None
+    file = files[0]
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        message = f"{file}: expected YAML, but it cannot be read ({detail}). Correct the file."
+        raise CohortError(message) from error
+    return parse_description({} if content is None else content, where=str(file))
+
+
+def parse_description(content: Any, *, where: str) -> CohortDescription:
+    """Turn plain values into a `CohortDescription`.
+
+    Raises:
+        CohortError: As for `read_description`; the message names the key.
+    """
+    if not isinstance(content, Mapping):
+        message = (
+            f"{where}: expected keys such as 'layers:' and 'label:', found "
+            f"{type(content).__name__}. Correct the file."
+        )
+        raise CohortError(message)
+    try:
+        return CohortDescription.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(dict.fromkeys(_explain(item) for item in error.errors()))
+        message = f"{where}: {problems}. Correct the file."
+        raise CohortError(message) from None
+
+
+def _explain(item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        section = LayerDescription if path[0] == "layers" else CohortDescription
+        valid = list(section.model_fields)
+        near = difflib.get_close_matches(path[-1], valid, n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        return f"unknown key '{key}'{hint}; the keys there are {', '.join(valid)}"
+    if isinstance(item["input"], bool):
+        return (
+            f"'{key}': expected text, found {item['input']}; YAML reads yes, no, true and false "
+            'as truth values, so put the text in quotes (such as "yes")'
+        )
+    return f"'{key}': {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"

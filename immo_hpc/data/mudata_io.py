@@ -1,0 +1,232 @@
+"""Cohorts to and from MuData and AnnData (optional extra ``immo-hpc[mudata]``).
+
+One AnnData a layer, each over the samples that have it: nothing is padded. Kinds stand in
+``mod.uns["immo_kind"]``, roles in ``mdata.uns["immo_roles"]``, the order of the samples (which
+MuData does not keep) in ``mdata.uns["immo_samples"]``, the latent in ``obsm["X_immo"]``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from immo_hpc.data.assemble import Parts, assemble
+from immo_hpc.data.check import choices
+from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.description import CohortDescription, LayerDescription, parse_description
+from immo_hpc.data.tables import Table, damaged_message
+from immo_hpc.errors import CohortError, UsageError
+
+KIND_KEY = "immo_kind"
+ROLES_KEY = "immo_roles"
+ORDER_KEY = "immo_samples"
+LATENT_KEY = "X_immo"
+
+
+def cohort_from_mudata(mdata: Any) -> Cohort:
+    """Make a cohort of a MuData object, one layer a modality.
+
+    Raises:
+        CohortError: As for `immo_hpc.data.read.read_cohort`.
+        UsageError: If the optional packages are not installed.
+    """
+    _packages()
+    description = description_of(mdata)
+    return assemble(mudata_parts(mdata, description), description, may_turn=False)
+
+
+def cohort_to_mudata(cohort: Cohort, latent: NDArray[np.float32] | None = None) -> Any:
+    """Make a MuData object of a cohort; `cohort_from_mudata` gives the cohort back.
+
+    Args:
+        cohort: The cohort.
+        latent: Latent of each sample, ``(sample, latent)``, float32, for ``obsm["X_immo"]``.
+
+    Raises:
+        UsageError: If the optional packages are not installed.
+    """
+    anndata, mudata = _packages()
+    ids = pd.Index(cohort.sample_ids)
+    with _quiet(mudata):
+        modalities = {}
+        for name, layer in cohort.layers.items():
+            modalities[name] = anndata.AnnData(
+                X=layer.values.copy(),
+                obs=pd.DataFrame(index=ids[layer.rows]),
+                var=pd.DataFrame(index=pd.Index(layer.features)),
+                uns={KIND_KEY: layer.kind},
+            )
+        mdata = mudata.MuData(modalities)
+    names = pd.Index(mdata.obs_names)
+    for column in cohort.samples.columns:
+        mdata.obs[column] = cohort.samples[column].set_axis(ids).reindex(names)
+    roles = {key: value for key, value in asdict(cohort.roles).items() if value}
+    if "covariates" in roles:
+        roles["covariates"] = np.asarray(roles["covariates"], dtype=object)
+    mdata.uns[ROLES_KEY] = roles
+    mdata.uns[ORDER_KEY] = np.asarray(cohort.sample_ids, dtype=object)
+    if latent is not None:
+        mdata.obsm[LATENT_KEY] = np.asarray(latent)[ids.get_indexer(names)]
+    return mdata
+
+
+def read_mudata(file: Path) -> Any:
+    """Read an ``.h5mu`` file.
+
+    Raises:
+        CohortError: If it is damaged.
+        UsageError: If the optional packages are not installed.
+    """
+    _, mudata = _packages()
+    with _opened(file), _quiet(mudata):
+        return mudata.read_h5mu(file)
+
+
+def read_anndata(file: Path) -> Any:
+    """Read an ``.h5ad`` file; raises as `read_mudata`."""
+    anndata, mudata = _packages()
+    with _opened(file), _quiet(mudata):
+        return anndata.read_h5ad(file)
+
+
+def description_of(mdata: Any) -> CohortDescription:
+    """Layers and roles as `cohort_to_mudata` left them; all modalities without roles if not."""
+    saved = mdata.uns.get(ROLES_KEY, {})
+    roles = {
+        key: tuple(str(name) for name in np.atleast_1d(value)) if key == "covariates" else value
+        for key, value in dict(saved).items()
+    }
+    layers = {str(name): {"kind": _kind(modality)} for name, modality in mdata.mod.items()}
+    return parse_description(
+        {**roles, "layers": layers or None}, where=f"MuData, uns['{ROLES_KEY}']"
+    )
+
+
+def mudata_parts(mdata: Any, description: CohortDescription, file: Path | None = None) -> Parts:
+    """Tables and samples of a MuData object, for the layers of ``description``.
+
+    Raises:
+        CohortError: If a layer is no modality, or a modality holds no matrix of numbers.
+    """
+    names = [str(name) for name in mdata.mod]
+    used = list(description.layers or {})
+    for name in used:
+        if name not in names:
+            message = f"{file or 'MuData'}: no modality '{name}'; {choices(name, names)}."
+            raise CohortError(message)
+    tables = [table_from_anndata(name, mdata[name], file) for name in used]
+    samples = pd.DataFrame(mdata.obs)
+    if not len(samples.columns):
+        samples = _combined({name: mdata[name] for name in names}).reindex(samples.index)
+    samples = _in_saved_order(samples, mdata.uns.get(ORDER_KEY))
+    unused = {name: set(mdata[name].obs_names) for name in names if name not in used}
+    return Parts(tables, samples, f"{file or 'MuData'}, obs", lambda: unused)
+
+
+def anndata_parts(modalities: Mapping[str, Any], samples: pd.DataFrame | None, where: str) -> Parts:
+    """Tables and samples of several AnnData objects, one a layer."""
+    tables = [table_from_anndata(name, modality) for name, modality in modalities.items()]
+    if samples is None:
+        samples, where = _combined(modalities), f"{where}, obs"
+    return Parts(tables, samples, where)
+
+
+def with_saved_kinds(
+    description: CohortDescription, modalities: Mapping[str, Any]
+) -> CohortDescription:
+    """The description with the kinds that the modalities themselves name, where it has none."""
+    layers = {
+        name: layer
+        if layer.kind is not None
+        else LayerDescription(kind=_kind(modalities[name]), columns=layer.columns)
+        for name, layer in (description.layers or {}).items()
+    }
+    return description.model_copy(update={"layers": layers})
+
+
+def table_from_anndata(name: str, modality: Any, file: Path | None = None) -> Table:
+    """The matrix ``X`` of a modality, dense or sparse, as a table.
+
+    Raises:
+        CohortError: If there is no matrix, or it does not hold numbers.
+    """
+    where = f"{file}, modality '{name}'" if file else f"modality '{name}'"
+    matrix = modality.X
+    if matrix is None or 0 in matrix.shape:
+        message = f"{where}: expected a matrix X of samples and features, found none. Fill in X."
+        raise CohortError(message)
+    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
+    if dense.dtype.kind not in "fiub":
+        message = f"{where}: expected numbers in X, found {dense.dtype}. Fill X with numbers."
+        raise CohortError(message)
+    with np.errstate(over="ignore"):
+        values = np.array(dense, dtype=np.float32, order="C")
+    ids = tuple(str(label) for label in modality.obs_names)
+    features = tuple(str(label) for label in modality.var_names)
+    return Table(name, ids, features, values, file)
+
+
+def _packages() -> tuple[Any, Any]:
+    try:
+        import anndata
+        import mudata
+    except ImportError as error:
+        message = (
+            "MuData and AnnData need two optional packages that are not installed: run "
+            "'pip install immo-hpc[mudata]'."
+        )
+        raise UsageError(message) from error
+    return anndata, mudata
+
+
+@contextmanager
+def _quiet(mudata: Any) -> Iterator[None]:
+    """Without the warnings of these packages about names that layers share on purpose."""
+    with warnings.catch_warnings(), mudata.set_options(pull_on_update=False):
+        warnings.filterwarnings("ignore", message="(var|Variable|Observation).*not unique")
+        warnings.filterwarnings("ignore", message="Cannot join columns with the same name")
+        yield
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise CohortError(damaged_message(file, error)) from error
+
+
+def _kind(modality: Any) -> str | None:
+    kind = modality.uns.get(KIND_KEY)
+    return None if kind is None else str(kind)
+
+
+def _combined(modalities: Mapping[str, Any]) -> pd.DataFrame:
+    """Sample columns of all modalities; where two tell something, the first one counts."""
+    samples = pd.DataFrame()
+    for modality in modalities.values():
+        own = pd.DataFrame(modality.obs).astype(object)
+        own = own[~own.index.duplicated()]
+        index = samples.index.append(own.index.difference(samples.index, sort=False))
+        columns = [*samples.columns, *own.columns.difference(samples.columns, sort=False)]
+        samples = samples.reindex(index=index, columns=columns).astype(object)
+        own = own.reindex(index=index, columns=columns).astype(object)
+        samples = samples.where(samples.notna(), own)
+    return samples
+
+
+def _in_saved_order(samples: pd.DataFrame, order: Any) -> pd.DataFrame:
+    if order is None:
+        return samples
+    saved = pd.Index([str(name) for name in order])
+    place = saved.get_indexer(samples.index) if saved.is_unique else np.zeros(len(samples))
+    place = np.where(place < 0, len(saved), place)
+    return samples.iloc[np.argsort(place, kind="stable")]
