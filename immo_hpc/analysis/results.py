@@ -166,11 +166,14 @@ class ImputationResult:
             measured values was hidden; 'layers': the whole layer was hidden), ``layer``,
             ``method`` ('immo', 'ridge', 'mean'), ``num_samples``, ``num_features``,
             ``num_values`` (hidden and scored), ``rmse`` (z-score units), ``r2`` (1 - SSE/SST
-            pooled over values, SST about the training mean, so that the mean scores 0),
+            pooled over values, SST about the training mean, so that the mean scores 0) with its
+            bootstrap interval over subjects ``r2_lower``, ``r2_upper``,
             ``pearson`` and ``spearman`` (medians over features; a constant prediction counts
             as 0).
         features: The same per feature: ``task``, ``layer``, ``feature``, ``method``,
             ``num_values``, ``rmse``, ``r2``, ``pearson``, ``spearman``.
+        differences: One row a task and layer: ``task``, ``layer``, ``r2`` of the model minus that
+            of ridge, with the paired bootstrap interval over subjects ``lower``, ``upper``.
         hidden_share: Share of the measured values that was hidden in task 'values'.
         ridge_wins: (task, layer) pairs where ridge has the smaller error.
         verdict: Plain words on the comparison.
@@ -179,6 +182,7 @@ class ImputationResult:
 
     scores: pd.DataFrame
     features: pd.DataFrame
+    differences: pd.DataFrame
     hidden_share: float
     ridge_wins: tuple[tuple[Task, str], ...]
     verdict: str

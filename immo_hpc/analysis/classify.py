@@ -1,0 +1,292 @@
+"""Classification of held-out subjects from the latent, beside raw features and baselines.
+
+Everything is chosen inside the training subjects: settings, and which classifier is the
+headline. The test subjects are scored once. The split by sample stands beside it as the
+inflated figure it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from immo_hpc.analysis.baselines import late_fusion, layers_only
+from immo_hpc.analysis.bootstrap import (
+    Ranked,
+    by_subject,
+    draw_subjects,
+    interval,
+    macro_auc,
+    resampled_auc,
+    resampled_roc,
+    roc,
+)
+from immo_hpc.analysis.classifiers import CLASSIFIERS, LOGISTIC, class_scores, fitted
+from immo_hpc.analysis.labels import Fold, LabelledSamples, labelled_samples, main_label
+from immo_hpc.analysis.methods import Method, Places, on_matrix
+from immo_hpc.analysis.results import ClassificationResult, Interval, MethodScore, RocCurve
+from immo_hpc.analysis.verdicts import classification_verdict
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.errors import UsageError
+
+_GRID = np.linspace(0, 1, 201)
+_REFERENCE = "late_fusion"  # Fixed beforehand: choosing the best baseline on test is peeking.
+
+
+def classify(
+    latent: NDArray[np.float32],
+    cohort: PreparedCohort,
+    *,
+    seed: int,
+    num_bootstrap: int = 1000,
+    classifiers: Sequence[str] | None = None,
+) -> ClassificationResult:
+    """Learn the label on the training subjects, score it on the test subjects.
+
+    Classifiers are fitted to the labelled samples of the train and validation subjects.
+    Settings, and the headline among the classifiers on the latent, are chosen by
+    cross-validation over whole subjects inside them. Intervals are the 95 % bootstrap
+    intervals over test subjects, drawn within each class.
+
+    Args:
+        latent: Latent of the cohort's samples, ``(sample, latent)``.
+        cohort: The prepared samples with split and label; also the raw features.
+        seed: Seed of folds, resamples, the sample split and estimators that draw.
+        num_bootstrap: Number of resamples.
+        classifiers: Names in `CLASSIFIERS` to use on latent and raw features; None for all.
+            The baselines are always there.
+
+    Raises:
+        CohortError: As for `labelled_samples`.
+        UsageError: If a classifier is unknown or the latent is not of these samples.
+    """
+    names = _known(classifiers)
+    _require_rows(latent, cohort)
+    data = labelled_samples(cohort)
+    folds = data.folds(seed)
+    methods = _methods(np.asarray(latent, np.float32), cohort, data, folds, names, seed)
+    headline = _headline([method for method in methods if method.source == "latent"])
+    return _scored(methods, headline, cohort, data, folds, seed, num_bootstrap)
+
+
+def predict(
+    result: ClassificationResult,
+    latent: NDArray[np.float32],
+    cohort: PreparedCohort,
+    new_latent: NDArray[np.float32],
+    new_sample_ids: Sequence[str],
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """Classes of new samples by the headline classifier whose score ``result`` tells.
+
+    Args:
+        result: Of `classify` on ``latent`` and ``cohort``.
+        latent: Latent of the cohort the model was trained on, ``(sample, latent)``.
+        cohort: That cohort.
+        new_latent: Latent of the new samples, ``(new sample, latent)``.
+        new_sample_ids: Their names, ``(new sample,)``.
+        seed: As given to `classify`.
+
+    Returns:
+        Index ``sample_id``; columns ``predicted`` and ``score_<class>`` (the positive class
+        only if there are two), on the classifier's own scale: only their order counts.
+    """
+    data = labelled_samples(cohort)
+    setting = result.score(result.headline).setting
+    factory = CLASSIFIERS[result.headline].settings[setting]
+    place = np.flatnonzero(data.training)
+    x = np.asarray(latent, np.float32)[data.index[place]]
+    estimator = fitted(factory, x, data.y[place], seed)
+    new = np.asarray(new_latent, np.float32)
+    codes = estimator.predict(new) if len(new) else np.empty(0, dtype=np.int64)
+    table = _score_table(class_scores(estimator, new, data.num_classes), data.classes)
+    table.insert(0, "predicted", [data.classes[code] for code in codes])
+    return table.set_axis(pd.Index(list(new_sample_ids), name="sample_id"), axis=0)
+
+
+def _methods(
+    latent: NDArray[np.float32],
+    cohort: PreparedCohort,
+    data: LabelledSamples,
+    folds: list[Fold],
+    names: Sequence[str],
+    seed: int,
+) -> list[Method]:
+    z = latent[data.index]
+    raw = np.nan_to_num(cohort.wide()[data.index])
+    # The random forest on filled data is a baseline in its own right: it always stands there.
+    on_raw = [*names, *({"random_forest"} - set(names))]
+    kinds = CLASSIFIERS
+    return [
+        *(on_matrix(kinds[n], "latent", z, data, folds, seed, always_score=True) for n in names),
+        *(on_matrix(kinds[n], "raw", raw, data, folds, seed) for n in on_raw),
+        on_matrix(LOGISTIC, "raw", raw, data, folds, seed),
+        *late_fusion(cohort, data, folds, seed),
+        layers_only(cohort, data, folds, seed),
+    ]
+
+
+def _headline(on_latent: Sequence[Method]) -> Method:
+    """The best inside the training subjects; the first where nothing could be compared."""
+    return max(on_latent, key=lambda method: np.nan_to_num(method.training_auc, nan=-1.0))
+
+
+def _scored(
+    methods: Sequence[Method],
+    headline: Method,
+    cohort: PreparedCohort,
+    data: LabelledSamples,
+    folds: list[Fold],
+    seed: int,
+    num_bootstrap: int,
+) -> ClassificationResult:
+    fit, test = np.flatnonzero(data.training), np.flatnonzero(~data.training)
+    subjects, subject = np.unique(data.subject[test], return_inverse=True)
+    stratum = main_label(data.y[test], subject)
+    codes = np.array([stratum[place] for place in range(len(subjects))])
+    drawn = draw_subjects(codes, num_bootstrap, seed)
+    by_sample = _sample_split(data.y, seed)
+    scores, curves, resampled, predicted = [], [], {}, None
+    for method in methods:
+        samples = Ranked(method.scores(fit, test), data.y[test], subject)
+        persons = by_subject(samples)
+        at_subjects = resampled_auc(persons, drawn)
+        subject_auc = interval(macro_auc(persons)[0], at_subjects)
+        inflated = method.scores(*by_sample)
+        scores.append(
+            MethodScore(
+                method.name,
+                method.title,
+                method.source,
+                method.setting,
+                method.training_auc,
+                interval(macro_auc(samples)[0], resampled_auc(samples, drawn)),
+                subject_auc,
+                _auc_of_samples(inflated, data.y[by_sample[1]]),
+            )
+        )
+        if method is headline:
+            predicted = samples.scores
+        if method is headline or method.name == _REFERENCE:
+            resampled[method.name] = (subject_auc.value, at_subjects)
+            curves += [_curve(method, persons, drawn, "subject")]
+            curves += [_curve(method, samples, drawn, "sample")]
+    difference = _difference(resampled[headline.name], resampled[_REFERENCE])
+    assert predicted is not None
+    return ClassificationResult(
+        label=str(cohort.roles.label),
+        classes=data.classes,
+        headline=headline.name,
+        scores=tuple(scores),
+        curves=tuple(curves),
+        difference=difference,
+        counts=_counts(data),
+        predictions=_predictions(cohort, data, test, predicted),
+        verdict=classification_verdict(
+            scores,
+            headline.name,
+            difference,
+            num_subjects=len(subjects),
+            are_unseen=not data.num_shared,
+        ),
+        notices=(*data.notices, *_notices(data, folds)),
+    )
+
+
+def _sample_split(y: NDArray[np.int64], seed: int) -> tuple[Places, Places]:
+    """A random 75/25 split of samples, class by class: visits of a person on both sides."""
+    generator = np.random.default_rng(seed)
+    is_test = np.zeros(len(y), dtype=np.bool_)
+    for code in np.unique(y):
+        members = generator.permutation(np.flatnonzero(y == code))
+        is_test[members[: round(len(members) / 4)]] = True
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def _auc_of_samples(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
+    return float(macro_auc(Ranked(scores, y, np.arange(len(y))))[0])
+
+
+def _curve(method: Method, ranked: Ranked, drawn: NDArray[np.float64], level: Any) -> RocCurve:
+    lower, upper = resampled_roc(ranked, _GRID, drawn)
+    # The grid starts with the jump at 0: a curve begins in the corner.
+    corner = (
+        np.concatenate([[0.0], part]) for part in (_GRID, roc(ranked, _GRID)[0], lower, upper)
+    )
+    return RocCurve(method.name, method.source, level, *corner)
+
+
+def _difference(
+    ours: tuple[float, NDArray[np.float64]], theirs: tuple[float, NDArray[np.float64]]
+) -> Interval:
+    return interval(ours[0] - theirs[0], ours[1] - theirs[1])
+
+
+def _counts(data: LabelledSamples) -> pd.DataFrame:
+    rows = []
+    for side, held in (("training", data.training), ("test", ~data.training)):
+        for code, name in enumerate(data.classes):
+            chosen = held & (data.y == code)
+            num_subjects = len(np.unique(data.subject[chosen]))
+            rows.append((side, name, int(chosen.sum()), num_subjects))
+    return pd.DataFrame(rows, columns=["side", "class", "samples", "subjects"])
+
+
+def _score_table(scores: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
+    named = classes[1:] if len(classes) == 2 else classes
+    return pd.DataFrame(scores, columns=[f"score_{name}" for name in named])
+
+
+def _predictions(
+    cohort: PreparedCohort, data: LabelledSamples, test: Places, scores: NDArray[np.float64]
+) -> pd.DataFrame:
+    table = _score_table(scores, data.classes)
+    table.insert(0, "subject", cohort.subjects.to_numpy()[data.index[test]])
+    table.insert(1, "label", [data.classes[code] for code in data.y[test]])
+    ids = [cohort.sample_ids[place] for place in data.index[test]]
+    return table.set_axis(pd.Index(ids, name="sample_id"), axis=0)
+
+
+def _notices(data: LabelledSamples, folds: list[Fold]) -> tuple[str, ...]:
+    notices = []
+    if data.num_shared:
+        notices.append(
+            f"{data.num_shared} subjects stand on both sides, since the samples were split by "
+            "sample: every figure here is inflated. Split by subject instead."
+        )
+    if not folds:
+        notices.append(
+            "A class has fewer than two training subjects: settings and headline could not be "
+            "chosen by cross-validation, the middle setting and the first classifier stand."
+        )
+    pairs = np.unique(np.stack([data.subject, data.y]), axis=1)
+    several = len(pairs[0]) - len(np.unique(data.subject))
+    if several:
+        notices.append(
+            f"The label changes between visits of {several} or fewer subjects: scores are "
+            "averaged within subject and label."
+        )
+    return tuple(notices)
+
+
+def _known(classifiers: Sequence[str] | None) -> list[str]:
+    names = list(CLASSIFIERS) if classifiers is None else list(dict.fromkeys(classifiers))
+    unknown = [name for name in names if name not in CLASSIFIERS]
+    if unknown or not names:
+        message = f"classifiers: found {unknown or 'none'}; choose from {', '.join(CLASSIFIERS)}."
+        raise UsageError(message)
+    return names
+
+
+def _require_rows(latent: NDArray[np.float32], cohort: PreparedCohort) -> None:
+    if latent.ndim != 2 or len(latent) != len(cohort.samples):
+        message = (
+            f"latent: expected one row for each of the {len(cohort.samples)} samples of the "
+            f"cohort, found shape {latent.shape}. Embed this very cohort."
+        )
+        raise UsageError(message)

@@ -1,0 +1,78 @@
+"""A way to score samples, with its settings already chosen inside the training subjects.
+
+The same method is then fitted to any samples and asked about any others, so that it serves
+the subject split and the sample split alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from immo_hpc.analysis.classifiers import Classifier, choose, class_scores, fitted
+from immo_hpc.analysis.labels import Fold, LabelledSamples
+from immo_hpc.analysis.results import Source
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to score samples whose settings are already chosen.
+
+    Attributes:
+        name: Short name.
+        title: Name for people.
+        source: What it sees (`MethodScore.source`).
+        setting: What was chosen, as text.
+        training_auc: As in `MethodScore`.
+        scores: From places to fit and places to score, among the labelled samples, to
+            scores ``(sample, column)``, float64.
+    """
+
+    name: str
+    title: str
+    source: Source
+    setting: str
+    training_auc: float
+    scores: Callable[[Places, Places], NDArray[np.float64]]
+
+
+def on_matrix(
+    classifier: Classifier,
+    source: Source,
+    x: NDArray[np.floating[Any]],
+    data: LabelledSamples,
+    folds: list[Fold],
+    seed: int,
+    *,
+    title: str | None = None,
+    always_score: bool = False,
+) -> Method:
+    """One classifier on one table of inputs.
+
+    Args:
+        classifier: Kind and settings; they are compared over ``folds`` if there are several.
+        source: What the inputs are.
+        x: Inputs of the labelled samples, ``(sample, feature)``, no NaN.
+        data: Their labels.
+        folds: Folds inside the training subjects.
+        seed: Seed of estimators that draw.
+        title: Name for people instead of the classifier's.
+        always_score: Score a single setting too, which needs no choice.
+    """
+    needed = always_score or len(classifier.settings) > 1
+    choice = choose(classifier, x, data, folds if needed else [], seed)
+    factory = classifier.settings[choice.setting]
+
+    def scores(fit: Places, score: Places) -> NDArray[np.float64]:
+        estimator = fitted(factory, x[fit], data.y[fit], seed)
+        return class_scores(estimator, x[score], data.num_classes)
+
+    return Method(
+        classifier.name, title or classifier.title, source, choice.setting, choice.auc, scores
+    )
