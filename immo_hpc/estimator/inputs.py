@@ -16,12 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.config import LAYER_KINDS, LayerKind
+from immo_hpc.data.check import examples
 from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.frames import cohort_from_frames
 from immo_hpc.errors import CohortError, UsageError
 
 GROUP_COLUMN = "subject_id"
-_NAMED = 5
 
 
 def as_cohort(
@@ -207,7 +207,7 @@ def _require_unique(index: pd.Index) -> None:
     doubled = index[index.duplicated()].unique()
     if len(doubled):
         message = (
-            f"X: each sample may have one row; {_some(doubled)} come more than once. "
+            f"X: each sample may have one row; {examples(doubled)} come more than once. "
             "Give every sample (visit) its own name, and name the person with groups."
         )
         raise CohortError(message)
@@ -218,7 +218,7 @@ def _require_values(ids: pd.Index, tables: Mapping[str, pd.DataFrame]) -> None:
     if not held.all():
         message = (
             f"X: {int((~held).sum())} of {len(ids)} samples have no measured value in any known "
-            f"layer: {_some(ids[~held])}. Leave them out, for example with X.dropna(how='all')."
+            f"layer: {examples(ids[~held])}. Leave them out, for example with X.dropna(how='all')."
         )
         raise CohortError(message)
 
@@ -259,12 +259,7 @@ def _with_groups(cohort: Cohort, groups: Any) -> Cohort:
         raise UsageError(message)
     unknown = pd.isna(pd.Series(values)).to_numpy()
     if unknown.any():
-        message = f"groups is missing for {_some(pd.Index(ids)[unknown])}; name every subject."
+        message = f"groups is missing for {examples(pd.Index(ids)[unknown])}; name every subject."
         raise UsageError(message)
     samples = cohort.samples.assign(**{GROUP_COLUMN: [str(value) for value in values]})
     return replace(cohort, samples=samples, roles=replace(cohort.roles, subject=GROUP_COLUMN))
-
-
-def _some(names: pd.Index) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:_NAMED])
-    return shown + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from immo_hpc.config import ImmoConfig
+from immo_hpc.data.check import examples
 from immo_hpc.data.cohort import Cohort, Roles
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort
@@ -26,8 +27,6 @@ from immo_hpc.train.device import resolve_device
 from immo_hpc.train.metrics import EpochRecord, rewrite_metrics
 from immo_hpc.train.model_file import load_model, save_model
 from immo_hpc.train.run import RunFolder
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -128,12 +127,10 @@ class TrainedModel:
         prepared = self.preparation.apply(cohort)
         lacking = np.flatnonzero(~prepared.measured().any(axis=1))
         if len(lacking):
-            ids = prepared.sample_ids
-            named = ", ".join(f"'{ids[place]}'" for place in lacking[:_NAMED])
-            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            named = examples(prepared.sample_ids[place] for place in lacking)
             message = (
-                f"{len(lacking)} of {len(ids)} samples have a measured value in none of the "
-                f"model's layers: {named}{more}. The layers are {', '.join(self.layers)}; "
+                f"{len(lacking)} of {len(prepared.samples)} samples have a measured value in none "
+                f"of the model's layers: {named}. The layers are {', '.join(self.layers)}; "
                 "leave these samples out, or check the names of layers and features."
             )
             raise CohortError(message)
