@@ -246,14 +246,19 @@ RECIPES = {"default": default_recipe, "paper": paper_recipe}
 
 
 def load_config(
-    file: Path | None = None, *, recipe: str = "default", assignments: Sequence[str] = ()
+    file: Path | None = None,
+    *,
+    recipe: str = "default",
+    assignments: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
 ) -> ImmoConfig:
-    """Resolve a configuration: recipe, then file, then ``key.path=value`` assignments.
+    """Resolve a configuration: base, recipe, file, then ``key.path=value`` assignments.
 
     Args:
         file: YAML file with any part of the keys.
         recipe: Name in `RECIPES`.
         assignments: Texts such as ``train.epochs=50``; values are read as YAML.
+        base: Values to start from, such as those the shards were made with.
 
     Returns:
         The validated configuration.
@@ -270,7 +275,7 @@ def load_config(
         message = f"recipe '{recipe}' is unknown; the recipes are {', '.join(RECIPES)}."
         raise ConfigError(message)
     # From the whole default, so that setting one key of a schedule keeps its other keys.
-    values = _merged(ImmoConfig().model_dump(), RECIPES[recipe]())
+    values = _merged(_merged(ImmoConfig().model_dump(), base or {}), RECIPES[recipe]())
     if file is not None:
         values = _merged(values, _read_yaml(file))
     for assignment in assignments:

@@ -1,1 +1,33 @@
-"""Placeholder."""
+"""The command line `immo`: parse, call one function, print.
+
+Heavy imports happen inside the verbs, so that ``immo --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from immo_hpc.cli._app import app
+from immo_hpc.cli._console import report_error
+from immo_hpc.errors import ImmoError, UsageError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line and exit with 0 (done), 1 (failed) or 2 (wrong usage)."""
+    try:
+        app(prog_name="immo")
+    except UsageError as error:
+        report_error(str(error))
+        sys.exit(2)
+    except ImmoError as error:
+        report_error(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        report_error("interrupted; files that were being written are gone, finished ones stay.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: that is its right and no failure of ours.
+        sys.stderr.close()
+        sys.exit(0)

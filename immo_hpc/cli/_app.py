@@ -1,0 +1,51 @@
+"""The application and the list of its verbs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from immo_hpc._version import __version__
+from immo_hpc.cli import _analysis, _data, _demo, _train, _use
+from immo_hpc.cli._console import result
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Integrate incomplete multi-omics cohorts: tables in, shared latent space, imputed "
+    "layers, honest classification, attributed features and a report out.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        result(f"immo-hpc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(_demo.demo)
+app.command()(_data.simulate)
+app.command()(_data.validate)
+app.command()(_data.prepare)
+app.command()(_train.train)
+app.command()(_use.embed)
+app.command()(_use.impute)
+app.command()(_use.generate)
+app.command()(_analysis.classify)
+app.command()(_analysis.explain)
+app.command()(_analysis.report)
+bench = typer.Typer(no_args_is_help=True, help="Measured speed, with the limits beside it.")
+bench.command("train")(_demo.bench_train)
+app.add_typer(bench, name="bench")

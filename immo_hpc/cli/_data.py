@@ -1,0 +1,82 @@
+"""Verbs on cohorts: simulate, validate, prepare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from immo_hpc.cli import _options as options
+from immo_hpc.cli._console import emit, notes
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="New folder for the cohort.")],
+    subjects: Annotated[int, typer.Option(help="Number of people.", min=8)] = 60,
+    visits: Annotated[float, typer.Option(help="Mean number of visits.", min=1)] = 6,
+    seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Write a cohort with known latent factors, visits, and missing layers like IBDMDB's.
+
+    Example: immo simulate cohort --subjects 80 --seed 1
+    """
+    from immo_hpc.workflow.prepare import simulate as run
+
+    outcome = run(out, num_subjects=subjects, visits_mean=visits, seed=seed)
+    emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def validate(
+    cohort: options.CohortPath,
+    layers: options.Layers = None,
+    label: options.Label = None,
+    subject: options.Subject = None,
+    positive: options.Positive = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say what is there, which layers overlap, what is missing, and what looks wrong.
+
+    Exit code 1 if something stands in the way of an analysis.
+
+    Example: immo validate cohort --label diagnosis
+    """
+    from immo_hpc.data.render import render_summary
+    from immo_hpc.data.validate import validate_cohort
+    from immo_hpc.workflow.prepare import CohortOptions
+
+    read = CohortOptions(options.names(layers), label, subject, positive).read(cohort)
+    notes(read.notices)
+    summary = validate_cohort(read)
+    emit(as_json, summary.to_dict(), render_summary(summary))
+    if any(finding.severity == "error" for finding in summary.findings):
+        raise typer.Exit(1)
+
+
+def prepare(
+    cohort: options.CohortPath,
+    shards: Annotated[Path, typer.Argument(help="New folder for the shards.")],
+    layers: options.Layers = None,
+    label: options.Label = None,
+    subject: options.Subject = None,
+    positive: options.Positive = None,
+    config: options.ConfigFile = None,
+    recipe: options.Recipe = "default",
+    assign: options.Assignments = None,
+    seed: options.Seed = None,
+    as_json: options.Json = False,
+) -> None:
+    """Turn tables into shards: split by subject, fit the preparation on training samples.
+
+    Example: immo prepare cohort shards --set split.test_fraction=0.3
+    """
+    from immo_hpc.config import load_config
+    from immo_hpc.workflow.prepare import CohortOptions
+    from immo_hpc.workflow.prepare import prepare as run
+
+    settings = load_config(config, recipe=recipe, assignments=options.with_seed(assign, seed))
+    described = CohortOptions(options.names(layers), label, subject, positive)
+    outcome = run(cohort, shards, settings, described)
+    notes(outcome.notices)
+    emit(as_json, outcome.to_dict(), outcome.text())

@@ -1,0 +1,68 @@
+"""Verbs that run whole flows: demo, bench train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from immo_hpc.cli import _options as options
+from immo_hpc.cli._console import emit, notes, status
+from immo_hpc.cli._progress import epoch_progress
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(help="New folder for everything.")] = Path("demo"),
+    cohort: Annotated[
+        Path | None, typer.Option("--cohort", help="Cohort to use instead of a simulated one.")
+    ] = None,
+    layers: options.Layers = None,
+    label: options.Label = None,
+    subject: options.Subject = None,
+    positive: options.Positive = None,
+    config: options.ConfigFile = None,
+    recipe: options.Recipe = "default",
+    assign: options.Assignments = None,
+    seed: options.Seed = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run the whole flow: prepare, train, embed, impute, classify, explain, report.
+
+    Example: immo demo out --cohort my_cohort
+    """
+    from immo_hpc.config import load_config
+    from immo_hpc.workflow.demo import demo as run
+    from immo_hpc.workflow.prepare import CohortOptions
+
+    settings = load_config(config, recipe=recipe, assignments=options.with_seed(assign, seed))
+    with epoch_progress() as show:
+        outcome = run(
+            out,
+            cohort,
+            settings,
+            CohortOptions(options.names(layers), label, subject, positive),
+            on_epoch=show,
+            say=status,
+        )
+    notes(outcome.notices)
+    emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def bench_train(
+    cohort: Annotated[
+        Path | None, typer.Argument(help="Cohort to train on; a simulated one if not given.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each timed training.")] = 100,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed trainings of each kind.")] = 3,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Time training beside a plain PyTorch loop of the same model, in one process.
+
+    Example: immo bench train cohort --out benchmarks/results/train.json
+    """
+    from immo_hpc.workflow.bench import bench_train as run
+
+    outcome = run(cohort, epochs=epochs, repeats=repeats, out=out)
+    emit(as_json, outcome.to_dict(), outcome.text())

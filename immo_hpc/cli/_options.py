@@ -1,0 +1,48 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CohortPath = Annotated[
+    Path, typer.Argument(help="Folder of tables (see docs/cohorts.md), .h5mu, or folder of .h5ad.")
+]
+NewCohort = Annotated[
+    Path | None,
+    typer.Argument(help="Cohort of new samples, any set of layers; the run's own if not given."),
+]
+RunPath = Annotated[Path, typer.Argument(help="Run folder of `immo train`.")]
+Layers = Annotated[
+    str | None, typer.Option("--layers", help="Tables to use, separated by commas.", metavar="A,B")
+]
+Label = Annotated[str | None, typer.Option("--label", help="Label column of the sample table.")]
+Subject = Annotated[
+    str | None, typer.Option("--subject", help="Column that names the person of each sample.")
+]
+Positive = Annotated[
+    str | None, typer.Option("--positive", help="Label value that counts as 1 of two.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with any part of the configuration.")
+]
+Recipe = Annotated[str, typer.Option("--recipe", help="Starting point: default or paper.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One configuration key; may be repeated.", metavar="KEY=VALUE"),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed; as --set seed=N.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output file that exists.")]
+
+
+def names(text: str | None) -> list[str] | None:
+    """The comma-separated names in ``text``; None for all."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def with_seed(assignments: list[str] | None, seed: int | None) -> list[str]:
+    """The ``--set`` texts with ``--seed`` as the last of them."""
+    return [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]

@@ -1,0 +1,44 @@
+"""The verb train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from immo_hpc.cli import _options as options
+from immo_hpc.cli._console import emit, notes
+from immo_hpc.cli._progress import epoch_progress
+
+
+def train(
+    shards: Annotated[Path, typer.Argument(help="Shards of `immo prepare`.")],
+    run: Annotated[Path, typer.Argument(help="Run folder; new, unless --resume.")],
+    config: options.ConfigFile = None,
+    recipe: options.Recipe = "default",
+    assign: options.Assignments = None,
+    seed: options.Seed = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN, if any.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a model on shards. An interrupted run goes on with --resume, exactly.
+
+    Example: immo train shards run --set model.latent_dim=64 --set train.epochs=100
+    """
+    from immo_hpc.workflow.train import train as fit
+
+    with epoch_progress() as show:
+        outcome = fit(
+            shards,
+            run,
+            config=config,
+            recipe=recipe,
+            assignments=options.with_seed(assign, seed),
+            resume=resume,
+            on_epoch=show,
+        )
+    notes(outcome.notices)
+    emit(as_json, outcome.to_dict(), outcome.text())

@@ -1,0 +1,1 @@
+"""Whole flows over files: what each verb of the command line calls."""

@@ -1,0 +1,47 @@
+"""Measured speed on a cohort: prepared into a temporary folder, then timed."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from immo_hpc.bench.train import bench_train as time_training
+from immo_hpc.config import ImmoConfig
+from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
+from immo_hpc.workflow.outcome import Outcome
+from immo_hpc.workflow.prepare import CohortOptions, prepare_cohort
+from immo_hpc.workflow.use import require_free
+
+# The size of IBDMDB: people, visits, and features that its preparation keeps.
+_LIKE_IBDMDB = SimulationConfig(
+    num_subjects=130, visits_mean=12.8, num_mg=180, num_mt=186, num_mb=544
+)
+
+
+def bench_train(
+    cohort_path: Path | None, *, epochs: int, repeats: int, out: Path | None = None
+) -> Outcome:
+    """Time training beside a plain loop; see `immo_hpc.bench.train`.
+
+    Args:
+        cohort_path: Cohort to train on; a simulated one of IBDMDB's size if None.
+        epochs: Epochs of each timed training.
+        repeats: Timed trainings of each loop.
+        out: JSON file to write; one that exists is replaced.
+
+    Raises:
+        CohortError: If the cohort cannot be used.
+        OutputError: If ``out`` cannot be written.
+    """
+    if out is not None:
+        require_free(out, force=True)
+    cohort = (
+        simulate_cohort(_LIKE_IBDMDB).cohort
+        if cohort_path is None
+        else CohortOptions().read(cohort_path)
+    )
+    with tempfile.TemporaryDirectory(prefix="immo-bench-") as folder:
+        shards = Path(folder) / "shards"
+        prepare_cohort(cohort, shards, ImmoConfig(), source="bench")
+        measured = time_training(shards, epochs=epochs, repeats=repeats, out=out)
+    return Outcome(measured.to_dict(), measured.text())

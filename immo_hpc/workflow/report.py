@@ -1,0 +1,85 @@
+"""From a finished run to the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from immo_hpc.analysis.report import ReportContent, write_report
+from immo_hpc.errors import CohortError
+from immo_hpc.train import read_metrics
+from immo_hpc.train.model_file import load_model
+from immo_hpc.workflow.evaluate import classified, explained, imputed
+from immo_hpc.workflow.opened import OpenRun, open_run
+from immo_hpc.workflow.outcome import Outcome
+from immo_hpc.workflow.use import require_free
+
+Result = TypeVar("Result")
+
+
+def report_run(run: Path, out: Path, *, force: bool = False) -> Outcome:
+    """Compute everything the report shows, and write it.
+
+    Raises:
+        OutputError: If ``out`` exists and ``force`` is False, or cannot be written.
+        RunError, ShardError: If the run or its shards cannot be opened.
+    """
+    require_free(out, force)
+    opened = open_run(run)
+    content = gather(opened)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_report(content, out)
+    return Outcome({"out": str(out), "bytes": out.stat().st_size}, f"report: {out}")
+
+
+def gather(opened: OpenRun) -> ReportContent:
+    """Everything the report shows; what cannot be computed leaves its reason in ``absent``."""
+    absent: dict[str, str] = {}
+    return content_of(
+        opened,
+        absent,
+        classification=_attempt(absent, "classification", lambda: classified(opened)),
+        imputation=_attempt(absent, "imputation", lambda: imputed(opened)),
+        attribution=_attempt(absent, "attribution", lambda: explained(opened)),
+    )
+
+
+def content_of(opened: OpenRun, absent: dict[str, str], **results: object) -> ReportContent:
+    """The report's content from an opened run and the results at hand."""
+    cohort, manifest = opened.cohort, opened.manifest
+    preparation = opened.model.preparation
+    return ReportContent(
+        cohort=manifest.source or opened.folder.path.name,
+        samples=cohort.samples,
+        roles=cohort.roles,
+        layers=list(cohort.layers),
+        measured=cohort.measured(),
+        kinds={name: layer.kind for name, layer in preparation.layers.items()},
+        num_features={name: len(layer.features) for name, layer in cohort.layers.items()},
+        split=cohort.split,
+        latent=opened.model.embed(cohort),
+        metrics=[record.to_dict() for record in read_metrics(opened.folder.metrics)],
+        best_epoch=load_model(opened.folder.path).best_epoch,
+        absent=absent,
+        config=opened.folder.config.read_text(encoding="utf-8"),
+        seed=opened.model.config.seed,
+        versions=opened.description["versions"] | _python(opened),
+        commit=opened.description.get("commit"),
+        notices=manifest.notices,
+        **results,  # type: ignore[arg-type] # the three results, by name
+    )
+
+
+def _attempt(absent: dict[str, str], name: str, compute: Callable[[], Result]) -> Result | None:
+    try:
+        return compute()
+    except CohortError as error:
+        absent[name] = str(error)
+        return None
+
+
+def _python(opened: OpenRun) -> dict[str, str]:
+    environment = json.loads(opened.folder.environment.read_text(encoding="utf-8"))
+    return {"python": environment["python"]}
