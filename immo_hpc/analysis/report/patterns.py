@@ -84,8 +84,11 @@ def label_codes(labels: pd.Series | None) -> tuple[tuple[str, ...], NDArray[np.i
     return tuple(names), codes
 
 
-def measured_share_by_label(content: ReportContent) -> pd.DataFrame:
-    """Share of the samples of each label that have each layer, index label, columns layers."""
+def measured_share_by_label(content: ReportContent, fewest: int = 1) -> pd.DataFrame:
+    """Share of the samples of each label that have each layer, index label, columns layers.
+
+    Labels with less than ``fewest`` samples are left out.
+    """
     labels = content.labels
     if labels is None:
         return pd.DataFrame(columns=list(content.layers), dtype=float)
@@ -93,4 +96,5 @@ def measured_share_by_label(content: ReportContent) -> pd.DataFrame:
         content.measured, columns=list(content.layers), index=content.samples.index
     )
     known = labels.notna().to_numpy()
-    return table[known].groupby(labels[known].to_numpy()).mean()
+    groups = table[known].groupby(labels[known].to_numpy())
+    return groups.mean()[groups.size() >= fewest]

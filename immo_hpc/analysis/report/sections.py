@@ -28,7 +28,7 @@ from immo_hpc.analysis.report.tables import (
 )
 from immo_hpc.analysis.report.text import number
 
-# More rows than this are not legible as dots and bars; the table has them all.
+# More rows than this are not legible as dots and bars.
 _MOST_PATTERNS = 16
 
 
@@ -69,7 +69,6 @@ def sections(content: ReportContent) -> list[Section]:
 
 def _measured(content: ReportContent) -> Section:
     patterns = find_patterns(content)
-    panel = pattern_panel(patterns.first(_MOST_PATTERNS), content.layers)
     lead = [
         f"{len(content.layers)} layers in {len(patterns)} combinations; "
         f"{int(content.measured.all(axis=1).sum()):,} of {content.num_samples:,} samples have them "
@@ -77,15 +76,20 @@ def _measured(content: ReportContent) -> Section:
     ]
     if len(patterns) > _MOST_PATTERNS:
         lead.append(
-            f"The figure shows the {_MOST_PATTERNS} most frequent combinations; the table has all."
+            f"Figure and table show the {_MOST_PATTERNS} most frequent combinations; all of them "
+            "stand below."
         )
-    tables = [layer_table(content), split_table(content), pattern_table(content, patterns)]
+    frequent = patterns.first(_MOST_PATTERNS)
+    tables = [layer_table(content), split_table(content), pattern_table(content, frequent)]
     return Section(
         "measured",
         "What was measured",
         tuple(lead),
-        (panel,),
+        (pattern_panel(frequent, content.layers),),
         tuple(table for table in tables if table is not None),
+        (pattern_table(content, patterns, "All combinations"),)
+        if len(patterns) > len(frequent)
+        else (),
     )
 
 

@@ -74,7 +74,9 @@ def split_table(content: ReportContent) -> Table | None:
     return Table("Who was held out", head[: len(rows[0])], tuple(rows), num_text=2)
 
 
-def pattern_table(content: ReportContent, patterns: Patterns) -> Table:
+def pattern_table(
+    content: ReportContent, patterns: Patterns, title: str = "Combinations of layers"
+) -> Table:
     """Missing patterns with their samples, people and labels."""
     head = ["measured layers", "samples", "share"]
     head += [] if patterns.people is None else ["people"]
@@ -85,7 +87,7 @@ def pattern_table(content: ReportContent, patterns: Patterns) -> Table:
         cells = [" + ".join(names) or "none", f"{count:,}", f"{count / content.num_samples:.0%}"]
         cells += [] if patterns.people is None else [f"{patterns.people[place]:,}"]
         rows.append((*cells, *(f"{value:,}" for value in patterns.labels[place])))
-    return Table("Combinations of layers", (*head, *patterns.classes), tuple(rows))
+    return Table(title, (*head, *patterns.classes), tuple(rows))
 
 
 def classification_table(result: ClassificationResult, unit: str) -> Table:

@@ -10,6 +10,8 @@ from immo_hpc.analysis.results import ClassificationResult, MethodScore
 
 # Differences smaller than this are not worth a sentence.
 _MISSINGNESS = 0.10
+# Shares among fewer samples than this are left to chance.
+_FEW_SAMPLES = 20
 
 
 def about_data(content: ReportContent) -> Conclusions:
@@ -25,7 +27,7 @@ def about_data(content: ReportContent) -> Conclusions:
 
 def about_missingness(content: ReportContent) -> Conclusions:
     """Whether what was measured goes with the label."""
-    shares = measured_share_by_label(content)
+    shares = measured_share_by_label(content, fewest=_FEW_SAMPLES)
     if len(shares) < 2:
         return Conclusions((), ())
     gaps = shares.max() - shares.min()
@@ -36,9 +38,10 @@ def about_missingness(content: ReportContent) -> Conclusions:
         f"{shares.loc[low, layer]:.0%} of the {low} samples"
     )
     pattern = _layers_only(content.classification)
-    if gaps[layer] >= _MISSINGNESS or (pattern is not None and pattern.subject_auc.lower > 0.5):
+    tells = pattern is not None and pattern.subject_auc.lower > 0.5
+    if gaps[layer] >= _MISSINGNESS or tells:
         told = ""
-        if pattern is not None:
+        if pattern is not None and tells:
             auc = spelled_out(pattern.subject_auc)
             told = f", and which layers exist, alone, gives an AUC of {auc}"
         sentence = (

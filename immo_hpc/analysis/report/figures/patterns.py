@@ -44,7 +44,7 @@ def pattern_panel(patterns: Patterns, layers: Sequence[str]) -> Panel:
     """
     longest = max(len(shortened(name, 14)) for name in layers)
     rows = (len(patterns.classes) + 2) // 2 if patterns.classes else 0
-    height = 70 + 5.6 * longest + _ROW * len(patterns) + LEGEND_ROW * rows
+    height = 70 + 6.6 * longest + _ROW * len(patterns) + LEGEND_ROW * rows
 
     def paint(figure: Figure) -> None:
         dots_width = 24 * len(layers)
@@ -83,7 +83,11 @@ def _dots(axes: Any, patterns: Patterns, layers: Sequence[str]) -> None:
     axes.set_ylim(len(patterns) - 0.5, -0.5)
     axes.xaxis.tick_top()
     labels = [shortened(name, 14) for name in layers]
-    axes.set_xticks(range(len(layers)), labels, rotation=50, ha="left", rotation_mode="anchor")
+    # Long names stand upright: slanted ones would push the bars away.
+    if max(len(label) for label in labels) > 6:
+        axes.set_xticks(range(len(layers)), labels, rotation=90)
+    else:
+        axes.set_xticks(range(len(layers)), labels, rotation=50, ha="left", rotation_mode="anchor")
     axes.tick_params(length=0, labelsize=TEXT)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

@@ -41,7 +41,7 @@ def training_panels(metrics: Sequence[Mapping[str, Any]], best_epoch: int | None
         "training loss": _series(metrics, "loss"),
         "validation error": _series(metrics, "validation"),
     }
-    kept = {f"values of {name}": points for name, points in _by_layer(metrics, "keep").items()}
+    kept = {f"values of {names}": points for names, points in _merged(_by_layer(metrics, "keep"))}
     kept["whole layers"] = _series(metrics, "keep_layers")
     panels = [
         _panel(
@@ -98,7 +98,9 @@ def _panel(
         axes = figure.add_subplot()
         for index, points in enumerate(curves.values()):
             x, y = zip(*points, strict=True)
-            style: dict[str, Any] = {"color": PALETTE[index % 6], "linestyle": DASHES[index % 6]}
+            # Beyond six curves a colour comes again, with other dashes.
+            dashes = DASHES[(index + index // 6) % 6]
+            style: dict[str, Any] = {"color": PALETTE[index % 6], "linestyle": dashes}
             marker = "o" if len(points) == 1 else ""
             axes.plot(x, y, label=labels[index], marker=marker, **style)
         if best_epoch is not None:
@@ -145,6 +147,14 @@ def _by_layer(metrics: Sequence[Mapping[str, Any]], key: str) -> Curves:
         )
         for layer in layers
     }
+
+
+def _merged(curves: Curves) -> list[tuple[str, Sequence[tuple[float, float]]]]:
+    """Curves that are the same become one, which names them all."""
+    names: dict[tuple[tuple[float, float], ...], list[str]] = {}
+    for name, points in curves.items():
+        names.setdefault(tuple(points), []).append(name)
+    return [(", ".join(same), points) for points, same in names.items()]
 
 
 def _epoch(record: Mapping[str, Any], place: int) -> float:

@@ -145,6 +145,15 @@ def test_missingness_that_goes_with_the_label_is_a_caveat(make):
     assert "layer mb was measured in 100% of the IBD samples and in 0% of the nonIBD" in may_not
 
 
+def test_rare_labels_say_nothing_about_missingness(make):
+    content = make["content"]()
+    samples, measured = content.samples.copy(), content.measured.copy()
+    samples.iloc[:3, 0] = "rare"
+    measured[:3, 2] = False
+    may, _ = said(make["replace"](content, samples=samples, measured=measured))
+    assert "hardly depends on the label" in may
+
+
 def test_pattern_that_predicts_the_label_is_a_caveat(make):
     result = make["classification"](half=0.1)
     telling = Interval(0.8, 0.7, 0.9)

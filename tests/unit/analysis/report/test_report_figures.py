@@ -99,6 +99,15 @@ def test_training_draws_what_was_recorded(metrics, expected):
     assert [panel.name for panel in training_panels(metrics, None)] == expected
 
 
+def test_layers_with_one_schedule_share_a_curve():
+    keep = {"mg": 0.7, "mt": 0.7, "mb": 0.9}
+    (panel,) = training_panels([{"keep": keep, "keep_layers": 0.8}] * 2, None)
+    text = " ".join(ElementTree.fromstring(panel.svg).itertext())
+    assert "values of mg, mt" in text
+    assert "values of mb" in text
+    assert "whole layers" in text
+
+
 def test_kept_epoch_is_the_best_recorded_one(make):
     assert make["content"](5).kept_epoch == 40
     assert make["content"](5, best_epoch=12).kept_epoch == 12

@@ -198,6 +198,20 @@ def test_absent_parts_say_why(make):
         assert expected in found.text, expected
 
 
+def test_many_combinations_are_folded_away(make):
+    content = make["content"](60, metrics=(), latent=None, classification=None, attribution=None)
+    layers = tuple("abcdefg")
+    measured = np.random.default_rng(0).random((content.num_samples, 7)) < 0.6
+    measured[:, 0] = True
+    wide = make["replace"](content, layers=layers, measured=measured, kinds={}, num_features={})
+    num_patterns = len(np.unique(measured, axis=0))
+    found = Elements(render_report(wide))
+    assert f"7 layers in {num_patterns} combinations" in found.text
+    assert "Figure and table show the 16 most frequent combinations" in found.text
+    assert "All combinations" in found.text
+    assert "All combinations" not in Elements(render_report(content)).text
+
+
 def test_map_without_any_group_is_still_a_map(make):
     content = make["content"](12, roles=Roles(), classification=None, attribution=None)
     page = render_report(content)
@@ -221,7 +235,10 @@ def test_single_sample_single_layer(make):
     assert "1 layers in 1 combinations" in render_report(one)
 
 
-def test_report_is_written_whole_or_not_at_all(content, tmp_path):
+def test_report_is_written_whole_or_not_at_all(make, tmp_path):
+    content = make["content"](
+        4, metrics=(), latent=None, classification=None, imputation=None, attribution=None
+    )
     with pytest.raises(OutputError, match=r"cannot be written"):
         write_report(content, tmp_path / "absent" / "report.html")
     path = write_report(content, tmp_path / "report.html")
