@@ -11,6 +11,19 @@ import numpy as np
 from immo_hpc.config import ImmoConfig, Schedule, validated
 from immo_hpc.errors import UsageError
 
+_MODEL = ("latent_dim", "encoder_dims", "decoder_dims", "dropout")
+_TRAIN = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "lr_decay",
+    "weight_decay",
+    "clip_norm",
+    "patience",
+    "device",
+    "num_threads",
+)
+
 
 def plain(value: Any) -> Any:
     """Numpy scalars and containers as Python ones (searches hand over ``numpy.int64``)."""
@@ -45,23 +58,8 @@ def config_of(params: Mapping[str, Any]) -> ImmoConfig:
             "layers": {"p0": given["layer_p0"]},
         },
         "loss": {"scope": given["loss_scope"], "weights": given["layer_weights"] or {}},
-        "model": {
-            name: given[name] for name in ("latent_dim", "encoder_dims", "decoder_dims", "dropout")
-        },
-        "train": {
-            name: given[name]
-            for name in (
-                "epochs",
-                "batch_size",
-                "learning_rate",
-                "lr_decay",
-                "weight_decay",
-                "clip_norm",
-                "patience",
-                "device",
-                "num_threads",
-            )
-        },
+        "model": {name: given[name] for name in _MODEL},
+        "train": {name: given[name] for name in _TRAIN},
     }
     return validated(values, where="IMMO")
 
@@ -80,21 +78,8 @@ def params_of(config: ImmoConfig) -> dict[str, Any]:
         "validation_fraction": config.split.validation_fraction,
         "min_prevalence": config.preparation.min_prevalence,
         "random_state": config.seed,
-        **config.model.model_dump(),
-        **{
-            name: getattr(config.train, name)
-            for name in (
-                "epochs",
-                "batch_size",
-                "learning_rate",
-                "lr_decay",
-                "weight_decay",
-                "clip_norm",
-                "patience",
-                "device",
-                "num_threads",
-            )
-        },
+        **{name: getattr(config.model, name) for name in _MODEL},
+        **{name: getattr(config.train, name) for name in _TRAIN},
     }
 
 
