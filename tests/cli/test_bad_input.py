@@ -76,7 +76,7 @@ BAD_COHORTS = {
     ),
     "unknown layer kind": (
         lambda c: (c / "cohort.yaml").write_text("layers:\n  mg: {kind: species}\n"),
-        r"cohort\.yaml.*species.*composition",
+        r"cohort\.yaml.*composition.*species",
     ),
 }
 
@@ -177,8 +177,8 @@ def test_a_run_of_another_format_version_is_refused(trained, immo, tmp_path, tin
         (key,) = [key for key in content if key in {"format_version", "version"}]
         content[key] = 99
         (run / name).write_text(json.dumps(content))
-    failed(immo("embed", run, "--out", tmp_path / "latent.csv"), r"(run|model)\.json.*99.*1")
-    failed(immo("train", trained / "shards", run, "--resume", *tiny), r"run\.json.*99.*1")
+    failed(immo("embed", run, "--out", tmp_path / "latent.csv"), r"(run|model)\.json.*version 1.*99")
+    failed(immo("train", trained / "shards", run, "--resume", *tiny), r"run\.json.*version 1.*99")
     assert not (tmp_path / "latent.csv").exists()
 
 
@@ -223,7 +223,7 @@ def test_generate_names_wrong_layers(trained, immo, tmp_path):
 def test_a_full_disk_leaves_nothing_behind(verb, trained, immo, tmp_path, tiny):
     mount = tmp_path / "small"
     mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", str(mount)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
     if subprocess.run(command, check=False).returncode:
         pytest.skip("this machine lets no file system be mounted")
     words = {
@@ -233,13 +233,12 @@ def test_a_full_disk_leaves_nothing_behind(verb, trained, immo, tmp_path, tiny):
         "embed": ["embed", trained / "run", "--out", mount / "out.csv"],
     }[verb]
     try:
-        if verb == "embed":
-            (mount / "filler").write_bytes(b"x" * 8192)
+        (mount / "filler").write_bytes(b"x" * 65536)
         failed(immo(*words), "disk is full")
-        if verb != "train":  # a run folder stays, to be resumed
-            assert {path.name for path in mount.iterdir()} <= {"filler"}
+        assert {path.name for path in mount.iterdir()} == {"filler"}
     finally:
-        subprocess.run(["umount", str(mount)], check=True)
+        # Lazily: the error on its way still holds the file it could not write.
+        subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
 def test_a_disk_that_fills_up_is_named_by_errno(trained, immo, tmp_path, monkeypatch):
