@@ -1,1 +1,20 @@
-"""Placeholder."""
+"""Ops of the IMMO model on a ``(sample, feature)`` tensor with missing values.
+
+Masks are drawn from a counter, so none is stored; missing values are NaN in the data.
+The package knows nothing of the rest of the project.
+"""
+
+from immo_kernels.dynamic_mask import dynamic_mask, keep_values
+from immo_kernels.keep_layers import keep_layers
+from immo_kernels.masked_wmse import MaskedWmse, masked_wmse
+from immo_kernels.stream import MASK_STREAM_VERSION, MaskStream
+
+__all__ = [
+    "MASK_STREAM_VERSION",
+    "MaskStream",
+    "MaskedWmse",
+    "dynamic_mask",
+    "keep_layers",
+    "keep_values",
+    "masked_wmse",
+]

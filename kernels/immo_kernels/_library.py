@@ -1,0 +1,59 @@
+"""Registration of the ops with torch.
+
+Each op is declared with `torch.library.Library`, not with the decorator
+``torch.library.custom_op``: the measured cost of a call is a fifth (README.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+NAMESPACE = "immo_kernels"
+_LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
+
+
+def register(
+    name: str,
+    schema: str,
+    implementation: Callable[..., Any],
+    fake: Callable[..., Any],
+    function: type[torch.autograd.Function] | None = None,
+) -> Callable[..., Any]:
+    """Declare an op and return the way to call it.
+
+    Args:
+        name: Name of the op within the namespace.
+        schema: Arguments and returns, as torch writes them.
+        implementation: The op on real tensors, for every device.
+        fake: Shapes and dtypes of the op's results, without data.
+        function: Differentiates the op in its first argument; ``forward`` takes the op below
+            autograd, its first argument, and the tuple of the others. None: no gradient.
+
+    Returns:
+        Takes the op's arguments and gives its results.
+    """
+    _LIBRARY.define(name + schema)  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
+    op: Callable[..., Any] = getattr(getattr(torch.ops, NAMESPACE), name).default
+
+    def below_autograd(*arguments: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*arguments)
+
+    def differentiated(x: Any, *others: Any) -> Any:
+        if function is not None and x.requires_grad and torch.is_grad_enabled():
+            return function.apply(below_autograd, x, others)  # type: ignore[no-untyped-call]
+        return below_autograd(x, *others)
+
+    def call(*arguments: Any) -> Any:
+        # In a graph the op is one node. Otherwise it is entered below autograd at once: the
+        # second way through the dispatcher costs as much as a small batch.
+        return (op if torch.compiler.is_compiling() else differentiated)(*arguments)
+
+    if function is not None:
+        _LIBRARY.impl(name, differentiated, "Autograd")  # type: ignore[no-untyped-call]
+    return call

@@ -1,0 +1,5 @@
+"""The weighted masked mean squared error (Eq. 7) with its gradient."""
+
+from immo_kernels.masked_wmse.op import MaskedWmse, masked_wmse
+
+__all__ = ["MaskedWmse", "masked_wmse"]
