@@ -111,6 +111,7 @@ def dropout(h: Tensor, rate: float) -> Tensor:
         return F.dropout(h, rate)
     bits = torch.empty((h.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     lanes = bits.view(torch.int16)[: h.numel()].view(h.shape)
-    num_kept = min(round((1 - rate) * 65536), 65535)
-    scale = torch.where(lanes < num_kept - 32768, 65536 / num_kept, 0.0)
-    return h * scale.to(h.dtype)
+    num_kept = min(max(round((1 - rate) * 65536), 1), 65535)
+    # Compared in place, as floats: several times faster than by way of a bool tensor.
+    scale = lanes.to(h.dtype).lt_(num_kept - 32768).mul_(65536 / num_kept)
+    return h * scale

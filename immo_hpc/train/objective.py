@@ -1,0 +1,175 @@
+"""What a training step minimises: masks (Eq. 1-3), forward pass, weighted loss (Eq. 7).
+
+Legend of shapes: ``row`` counts the samples of a batch that have a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from immo_hpc.config import ImmoConfig
+from immo_hpc.data.batches import Batch
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.nn import ImmoModel
+from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse
+
+
+@dataclass(frozen=True)
+class LayerTerm:
+    """One layer's place in the objective.
+
+    Attributes:
+        place: Place of the layer among the layers.
+        first_feature: Place of its first feature among the features of all layers; with the
+            sample's identity it fixes the layer's masks.
+        weight: alpha in Eq. 7; the weights of all layers sum to 1.
+        num_features: Number of features.
+    """
+
+    place: int
+    first_feature: int
+    weight: float
+    num_features: int
+
+
+class LayerLoss(NamedTuple):
+    """One layer's loss in a batch: alpha-weighted loss, squared error sum, scored values."""
+
+    loss: Tensor
+    layer_sum: Tensor
+    layer_count: Tensor
+
+
+def layer_terms(cohort: PreparedCohort, config: ImmoConfig) -> dict[str, LayerTerm]:
+    """Terms of the objective by layer, in the cohort's order.
+
+    Raises:
+        ConfigError: If a loss weight names a layer that is not there, or all are 0.
+    """
+    weights = config.loss.layer_weights(list(cohort.layers))
+    terms, first_feature = {}, 0
+    for place, (name, layer) in enumerate(cohort.layers.items()):
+        num_features = len(layer.features)
+        terms[name] = LayerTerm(place, first_feature, weights[name], num_features)
+        first_feature += num_features
+    return terms
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a batch in one epoch.
+
+    Attributes:
+        terms: Layers' terms (`layer_terms`).
+        config: Masks, loss and seed.
+        epoch: Counted from 0; decides the masks and their keep probabilities.
+    """
+
+    terms: dict[str, LayerTerm]
+    config: ImmoConfig
+    epoch: int
+
+    @cached_property
+    def stream(self) -> MaskStream:
+        """Mask stream of the epoch."""
+        mask = self.config.mask
+        return MaskStream(seed=self.config.seed, epoch=mask.stream_epoch(self.epoch))
+
+    def keep(self, name: str) -> float:
+        """Keep probability of single values of a layer (Eq. 1)."""
+        return self.config.mask.value_probability(name, self.epoch)
+
+    @property
+    def keep_layers(self) -> float:
+        """Keep probability of whole layers."""
+        return self.config.mask.layer_probability(self.epoch)
+
+    def losses(self, model: ImmoModel, batch: Batch) -> dict[str, LayerLoss]:
+        """Loss by layer of a batch, with layers nobody in the batch has left out.
+
+        A hidden layer's rows are taken out of the encoder's input, as at inference; the
+        decoder gives every row that was measured, and the loss scores what
+        ``loss.scope`` says. NaN reaches neither values nor gradients.
+        """
+        present = [
+            _Measured(name, layer.values, layer.rows, batch.sample_uid.index_select(0, layer.rows))
+            for name, layer in batch.layers.items()
+            if len(layer.rows)
+        ]
+        shown = self._shown(batch, present)
+        visible = {
+            layer.name: self._visible(layer, chosen)
+            for layer, chosen in zip(present, shown, strict=True)
+        }
+        latent = model.encode(visible, batch.size)
+        x_hat = model.decode(latent, {layer.name: layer.rows for layer in present})
+        return {
+            layer.name: self._loss(x_hat[layer.name], layer, chosen, batch.size)
+            for layer, chosen in zip(present, shown, strict=True)
+        }
+
+    def _shown(self, batch: Batch, present: list[_Measured]) -> list[Tensor | None]:
+        """By layer present, True for rows the encoder may see, ``(row,)``; None for all."""
+        if self.keep_layers >= 1:
+            return [None] * len(present)
+        measured = torch.zeros(
+            batch.size, len(self.terms), dtype=torch.bool, device=batch.sample_uid.device
+        )
+        columns = [self.terms[layer.name].place for layer in present]
+        for layer, column in zip(present, columns, strict=True):
+            measured.select(1, column).index_fill_(0, layer.rows, True)
+        shown = keep_layers(
+            measured, batch.sample_uid, keep_probability=self.keep_layers, stream=self.stream
+        )
+        return [
+            shown.select(1, column).index_select(0, layer.rows)
+            for layer, column in zip(present, columns, strict=True)
+        ]
+
+    def _visible(self, layer: _Measured, shown: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the encoder sees of a layer: masked values of the rows shown, and the rows."""
+        values, rows, sample_uid = layer.values, layer.rows, layer.sample_uid
+        if shown is not None:
+            chosen = shown.nonzero().view(-1)
+            values, rows, sample_uid = (
+                tensor.index_select(0, chosen) for tensor in (values, rows, sample_uid)
+            )
+        masked = dynamic_mask(
+            values,
+            sample_uid,
+            keep_probability=self.keep(layer.name),
+            stream=self.stream,
+            first_feature=self.terms[layer.name].first_feature,
+        )
+        return masked, rows
+
+    def _loss(self, x_hat: Tensor, layer: _Measured, shown: Tensor | None, size: int) -> LayerLoss:
+        term, config = self.terms[layer.name], self.config.loss
+        result = masked_wmse(
+            x_hat,
+            layer.values,
+            layer.sample_uid,
+            weight=term.weight,
+            keep_probability=self.keep(layer.name),
+            stream=self.stream,
+            scope=config.scope,
+            normalizer=size * term.num_features if config.normalizer == "size" else None,
+            first_feature=term.first_feature,
+            shown=None if shown is None else shown.unsqueeze(1),
+            overwrite_x_hat=True,
+        )
+        return LayerLoss(result.loss, result.layer_sum, result.layer_count)
+
+
+class _Measured(NamedTuple):
+    """The rows of a batch that have a layer: values, places in the batch, identities."""
+
+    name: str
+    values: Tensor
+    rows: Tensor
+    sample_uid: Tensor
