@@ -11,13 +11,18 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from immo_hpc.analysis.classifiers import LOGISTIC, choose, fitted
+from immo_hpc.analysis.attribution_tables import (
+    feature_table,
+    layer_table,
+    subject_table,
+    value_table,
+)
+from immo_hpc.analysis.choice import choose, fitted
+from immo_hpc.analysis.classifiers import LOGISTIC
 from immo_hpc.analysis.gradients import (
-    Attributions,
     LinearHead,
     attribute,
     completeness_error,
@@ -98,7 +103,7 @@ def explain(
         ).values
         for draw in range(_NUM_REDRAWS)
     ]
-    features = _features(found, target_samples)
+    features = feature_table(found, target_samples)
     error = completeness_error(found, target_samples)
     return AttributionResult(
         label=str(cohort.roles.label),
@@ -106,9 +111,9 @@ def explain(
         baseline=_BASELINE,
         top=top,
         features=features,
-        layers=_layers(features, found, target_samples),
-        subjects=_subjects(found, target_samples),
-        values=_values(found, target_samples),
+        layers=layer_table(features, found, target_samples),
+        subjects=subject_table(found, target_samples),
+        values=value_table(found, target_samples),
         completeness_error=error,
         randomised=check_randomised(found.values, random_values, top),
         training_auc=training_auc,
@@ -146,79 +151,6 @@ def _redrawn(network: ImmoModel, seed: int) -> ImmoModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ImmoModel(network.features, network.config).eval()
-
-
-def _features(found: Attributions, samples: PreparedCohort) -> pd.DataFrame:
-    tables = []
-    for name, block in found.values.items():
-        if not len(block):
-            continue
-        # x * attribution = x² * mean gradient: its sign says where a higher value pushes.
-        push = (block * np.nan_to_num(samples.layers[name].values)).sum(axis=0)
-        table = pd.DataFrame(
-            {
-                "layer": name,
-                "feature": list(samples.layers[name].features),
-                "mean_abs": np.abs(block).mean(axis=0),
-                "mean_signed": block.mean(axis=0),
-                "direction": np.sign(push).astype(int),
-            }
-        )
-        table["rank_in_layer"] = _rank(table["mean_abs"])
-        table["num_samples"] = len(block)
-        tables.append(table)
-    features = pd.concat(tables, ignore_index=True)
-    features.insert(5, "share", features["mean_abs"] / max(features["mean_abs"].sum(), 1e-300))
-    features.insert(6, "rank", _rank(features["mean_abs"]))
-    return features.sort_values("rank", ignore_index=True)
-
-
-def _rank(values: pd.Series) -> pd.Series:
-    return values.rank(ascending=False, method="first").astype(int)
-
-
-def _layers(features: pd.DataFrame, found: Attributions, samples: PreparedCohort) -> pd.DataFrame:
-    total = features.groupby("layer")[["mean_abs", "share", "mean_signed"]].sum()
-    total = total.reindex(list(found.values), fill_value=0.0).rename_axis("layer").reset_index()
-    total.insert(1, "num_samples", [len(samples.layers[name].rows) for name in total["layer"]])
-    return total
-
-
-def _subjects(found: Attributions, samples: PreparedCohort) -> pd.DataFrame:
-    owner = samples.subjects.astype(str).to_numpy()
-    tables = []
-    for name, block in found.values.items():
-        by_sample = pd.DataFrame(
-            {
-                "subject": owner[samples.layers[name].rows],
-                "layer": name,
-                "signed": block.sum(axis=1),
-                "absolute": np.abs(block).sum(axis=1),
-            }
-        )
-        grouped = by_sample.groupby(["subject", "layer"], as_index=False)
-        tables.append(
-            grouped.agg(
-                num_samples=("signed", "size"),
-                signed=("signed", "mean"),
-                absolute=("absolute", "mean"),
-            )
-        )
-    return pd.concat([table for table in tables if len(table)], ignore_index=True)
-
-
-def _values(found: Attributions, samples: PreparedCohort) -> pd.DataFrame:
-    columns = [(name, f) for name, layer in samples.layers.items() for f in layer.features]
-    table = np.zeros((len(samples.samples), len(columns)), dtype=np.float32)
-    start = 0
-    for name, layer in samples.layers.items():
-        table[layer.rows, start : start + len(layer.features)] = found.values[name]
-        start += len(layer.features)
-    return pd.DataFrame(
-        table,
-        index=pd.Index(samples.sample_ids, name="sample_id"),
-        columns=pd.MultiIndex.from_tuples(columns, names=["layer", "feature"]),
-    )
 
 
 def _notices(samples: PreparedCohort, error: float, training_auc: float) -> tuple[str, ...]:

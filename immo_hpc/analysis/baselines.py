@@ -12,15 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.analysis.bootstrap import Ranked, by_subject
-from immo_hpc.analysis.classifiers import (
-    LOGISTIC,
-    Choice,
-    Classifier,
-    choose,
-    class_scores,
-    fitted,
-    subject_auc,
-)
+from immo_hpc.analysis.choice import Choice, choose, class_scores, fitted, subject_auc
+from immo_hpc.analysis.classifiers import LOGISTIC, Classifier
 from immo_hpc.analysis.labels import Fold, LabelledSamples
 from immo_hpc.analysis.methods import Method, Places, on_matrix
 from immo_hpc.data.prepared import PreparedCohort

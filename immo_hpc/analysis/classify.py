@@ -8,32 +8,22 @@ inflated figure it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.analysis.baselines import late_fusion, layers_only
-from immo_hpc.analysis.bootstrap import (
-    Ranked,
-    by_subject,
-    draw_subjects,
-    interval,
-    macro_auc,
-    resampled_auc,
-    resampled_roc,
-    roc,
-)
-from immo_hpc.analysis.classifiers import CLASSIFIERS, LOGISTIC, class_scores, fitted
-from immo_hpc.analysis.labels import Fold, LabelledSamples, labelled_samples, main_label
+from immo_hpc.analysis.choice import class_scores, fitted
+from immo_hpc.analysis.classifiers import CLASSIFIERS, LOGISTIC
+from immo_hpc.analysis.labels import Fold, LabelledSamples, labelled_samples
 from immo_hpc.analysis.methods import Method, Places, on_matrix
-from immo_hpc.analysis.results import ClassificationResult, Interval, MethodScore, RocCurve
+from immo_hpc.analysis.results import ClassificationResult
+from immo_hpc.analysis.scoring import HeldOut, curves, held_out, paired_difference, score
 from immo_hpc.analysis.verdicts import classification_verdict
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.errors import UsageError
 
-_GRID = np.linspace(0, 1, 201)
 _REFERENCE = "late_fusion"  # Fixed beforehand: choosing the best baseline on test is peeking.
 
 
@@ -70,7 +60,9 @@ def classify(
     folds = data.folds(seed)
     methods = _methods(np.asarray(latent, np.float32), cohort, data, folds, names, seed)
     headline = _headline([method for method in methods if method.source == "latent"])
-    return _scored(methods, headline, cohort, data, folds, seed, num_bootstrap)
+    notices = (*data.notices, *_notices(data, folds))
+    side = held_out(data, num_bootstrap, seed)
+    return _result(methods, headline, cohort, data, notices, side)
 
 
 def predict(
@@ -136,95 +128,37 @@ def _headline(on_latent: Sequence[Method]) -> Method:
     return max(on_latent, key=lambda method: np.nan_to_num(method.training_auc, nan=-1.0))
 
 
-def _scored(
+def _result(
     methods: Sequence[Method],
     headline: Method,
     cohort: PreparedCohort,
     data: LabelledSamples,
-    folds: list[Fold],
-    seed: int,
-    num_bootstrap: int,
+    notices: Sequence[str],
+    side: HeldOut,
 ) -> ClassificationResult:
-    fit, test = np.flatnonzero(data.training), np.flatnonzero(~data.training)
-    subjects, subject = np.unique(data.subject[test], return_inverse=True)
-    stratum = main_label(data.y[test], subject)
-    codes = np.array([stratum[place] for place in range(len(subjects))])
-    drawn = draw_subjects(codes, num_bootstrap, seed)
-    by_sample = _sample_split(data.y, seed)
-    scores, curves, resampled, predicted = [], [], {}, None
-    for method in methods:
-        samples = Ranked(method.scores(fit, test), data.y[test], subject)
-        persons = by_subject(samples)
-        at_subjects = resampled_auc(persons, drawn)
-        subject_auc = interval(macro_auc(persons)[0], at_subjects)
-        inflated = method.scores(*by_sample)
-        scores.append(
-            MethodScore(
-                method.name,
-                method.title,
-                method.source,
-                method.setting,
-                method.training_auc,
-                interval(macro_auc(samples)[0], resampled_auc(samples, drawn)),
-                subject_auc,
-                _auc_of_samples(inflated, data.y[by_sample[1]]),
-            )
-        )
-        if method is headline:
-            predicted = samples.scores
-        if method is headline or method.name == _REFERENCE:
-            resampled[method.name] = (subject_auc.value, at_subjects)
-            curves += [_curve(method, persons, drawn, "subject")]
-            curves += [_curve(method, samples, drawn, "sample")]
-    difference = _difference(resampled[headline.name], resampled[_REFERENCE])
-    assert predicted is not None
+    scored = [score(method, side) for method in methods]
+    ours = next(item for item in scored if item.method is headline)
+    reference = next(item for item in scored if item.method.name == _REFERENCE)
+    rows = tuple(item.row for item in scored)
+    difference = paired_difference(ours, reference)
     return ClassificationResult(
         label=str(cohort.roles.label),
         classes=data.classes,
         headline=headline.name,
-        scores=tuple(scores),
-        curves=tuple(curves),
+        scores=rows,
+        curves=(*curves(ours, side), *curves(reference, side)),
         difference=difference,
         counts=_counts(data),
-        predictions=_predictions(cohort, data, test, predicted),
+        predictions=_predictions(cohort, data, side.test, ours.samples.scores),
         verdict=classification_verdict(
-            scores,
+            rows,
             headline.name,
             difference,
-            num_subjects=len(subjects),
+            num_subjects=side.drawn.shape[1],
             are_unseen=not data.num_shared,
         ),
-        notices=(*data.notices, *_notices(data, folds)),
+        notices=tuple(notices),
     )
-
-
-def _sample_split(y: NDArray[np.int64], seed: int) -> tuple[Places, Places]:
-    """A random 75/25 split of samples, class by class: visits of a person on both sides."""
-    generator = np.random.default_rng(seed)
-    is_test = np.zeros(len(y), dtype=np.bool_)
-    for code in np.unique(y):
-        members = generator.permutation(np.flatnonzero(y == code))
-        is_test[members[: round(len(members) / 4)]] = True
-    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
-
-
-def _auc_of_samples(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
-    return float(macro_auc(Ranked(scores, y, np.arange(len(y))))[0])
-
-
-def _curve(method: Method, ranked: Ranked, drawn: NDArray[np.float64], level: Any) -> RocCurve:
-    lower, upper = resampled_roc(ranked, _GRID, drawn)
-    # The grid starts with the jump at 0: a curve begins in the corner.
-    corner = (
-        np.concatenate([[0.0], part]) for part in (_GRID, roc(ranked, _GRID)[0], lower, upper)
-    )
-    return RocCurve(method.name, method.source, level, *corner)
-
-
-def _difference(
-    ours: tuple[float, NDArray[np.float64]], theirs: tuple[float, NDArray[np.float64]]
-) -> Interval:
-    return interval(ours[0] - theirs[0], ours[1] - theirs[1])
 
 
 def _counts(data: LabelledSamples) -> pd.DataFrame:
@@ -265,11 +199,11 @@ def _notices(data: LabelledSamples, folds: list[Fold]) -> tuple[str, ...]:
             "chosen by cross-validation, the middle setting and the first classifier stand."
         )
     pairs = np.unique(np.stack([data.subject, data.y]), axis=1)
-    several = len(pairs[0]) - len(np.unique(data.subject))
-    if several:
+    changing = int((np.bincount(pairs[0]) > 1).sum())
+    if changing:
         notices.append(
-            f"The label changes between visits of {several} or fewer subjects: scores are "
-            "averaged within subject and label."
+            f"The label of {changing} subjects changes between visits: scores are averaged "
+            "within subject and label."
         )
     return tuple(notices)
 

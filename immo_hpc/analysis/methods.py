@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.analysis.classifiers import Classifier, choose, class_scores, fitted
+from immo_hpc.analysis.choice import choose, class_scores, fitted
+from immo_hpc.analysis.classifiers import Classifier
 from immo_hpc.analysis.labels import Fold, LabelledSamples
 from immo_hpc.analysis.results import Source
 

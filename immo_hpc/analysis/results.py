@@ -7,15 +7,14 @@ DataFrames in tidy form, one row a measurement.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from immo_hpc.analysis.jsonable import fields
 
 Source = Literal["latent", "raw", "baseline"]
 Task = Literal["values", "layers"]
@@ -154,7 +153,7 @@ class ClassificationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON-able values."""
-        return _fields(self)
+        return fields(self)
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ class ImputationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON-able values."""
-        return _fields(self)
+        return fields(self)
 
 
 @dataclass(frozen=True)
@@ -261,37 +260,4 @@ class AttributionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the attributions of single samples, as JSON-able values."""
-        return _fields(self, leave_out=("values",))
-
-
-def jsonable(value: Any) -> Any:
-    """``value`` in the types of JSON: dataclasses as mappings, tables as lists of rows.
-
-    NaN and infinity become None. The index of a table is kept as a column if it is named.
-
-    Example:
-        >>> jsonable({"auc": Interval(0.5, float("nan"), 1.0)})
-        {'auc': {'value': 0.5, 'lower': None, 'upper': 1.0}}
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _fields(value)
-    if isinstance(value, pd.DataFrame):
-        table = value if value.index.name is None else value.reset_index()
-        return [jsonable(row) for row in table.to_dict(orient="records")]
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return jsonable(value.tolist())
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
-
-
-def _fields(result: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
-        item.name: jsonable(getattr(result, item.name))
-        for item in dataclasses.fields(result)
-        if item.name not in leave_out
-    }
+        return fields(self, leave_out=("values",))

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from immo_hpc.analysis.classifiers import CLASSIFIERS, CommonScale, class_scores, fitted
+from immo_hpc.analysis.choice import class_scores, fitted
+from immo_hpc.analysis.classifiers import CLASSIFIERS, CommonScale
 from immo_hpc.analysis.classify import classify, predict
 from immo_hpc.errors import CohortError, UsageError
 

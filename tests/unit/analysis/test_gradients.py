@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from immo_hpc.analysis.classifiers import LOGISTIC, fitted
+from immo_hpc.analysis.choice import fitted
+from immo_hpc.analysis.classifiers import LOGISTIC
 from immo_hpc.analysis.gradients import LinearHead, attribute, completeness_error
 
 CPU = torch.device("cpu")

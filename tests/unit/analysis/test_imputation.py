@@ -104,8 +104,8 @@ def test_test_samples_do_not_reach_the_fit_of_ridge(cohort, monkeypatch):
         fits[-1] += [table for part in fit for table in (part if type(part) is tuple else [part])]
         return np.zeros((len(new_x), 11 if len(arguments) == 3 else arguments[1].shape[1]))
 
-    monkeypatch.setattr("immo_hpc.analysis.imputation.predict_values", record)
-    monkeypatch.setattr("immo_hpc.analysis.imputation.predict_layer", record)
+    monkeypatch.setattr("immo_hpc.analysis.hiding.predict_values", record)
+    monkeypatch.setattr("immo_hpc.analysis.hiding.predict_layer", record)
     for factor in (1, 100):
         layers = {
             name: replace(
