@@ -23,10 +23,7 @@ UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
 
 def verify_shards(folder: Path) -> tuple[str, ...]:
-    """Every problem of a folder of shards, one sentence each; empty if it is sound.
-
-    Reads all bytes once for the checksums; values are decoded only to find damage.
-    """
+    """Every problem of a folder of shards, one sentence each; empty if it is sound."""
     folder = Path(folder)
     try:
         manifest = read_manifest(folder)
@@ -35,7 +32,9 @@ def verify_shards(folder: Path) -> tuple[str, ...]:
     problems: list[str] = []
     uids: list[NDArray[np.int64]] = []
     for entry in manifest.shards:
-        found = list(shard_problems(folder, manifest, entry))
+        found = list(shard_problems(folder, manifest, entry)) or _decoded_problems(
+            folder / entry.name, manifest
+        )
         problems += found
         uids.append(np.empty(0, np.int64) if found else _uids(folder / entry.name))
     if repeated := repeated_samples(folder, manifest, uids):
@@ -73,6 +72,35 @@ def shard_problems(folder: Path, manifest: Manifest, entry: ShardFile) -> Iterat
             yield from _content_problems(path, manifest, entry, shard)
     except UNREADABLE as error:
         yield f"{path}: not a readable Parquet file ({error}). {_REMEDY}"
+
+
+def row_groups(path: Path) -> Iterator[tuple[int, pa.Table]]:
+    """The row groups of a shard, decoded one after the other.
+
+    Raises:
+        ShardError: If one cannot be decoded.
+    """
+    group = 0
+    try:
+        with pq.ParquetFile(path) as shard:
+            for group in range(shard.num_row_groups):
+                yield group, shard.read_row_group(group)
+    except UNREADABLE as error:
+        message = f"{path}, row group {group}: cannot be decoded ({error}). {_REMEDY}"
+        raise ShardError(message) from error
+
+
+def length_problems(path: Path, manifest: Manifest, group: int, table: pa.Table) -> Iterator[str]:
+    """Layers of a decoded row group whose lists are not of one value a feature."""
+    for layer, features in manifest.features.items():
+        name = schema.values_column(layer)
+        row = schema.ragged_row(table.column(name), len(features))
+        if row is not None:
+            found = len(table.column(name)[row].values)
+            yield (
+                f"{path}, row group {group}, row {row}: column '{name}' has {found} values, "
+                f"expected {len(features)}, the features of layer '{layer}'. {_REMEDY}"
+            )
 
 
 def repeated_samples(
@@ -126,6 +154,16 @@ def _identity_problems(path: Path, shard: pq.ParquetFile) -> Iterator[str]:
                 f"{path}, row group {group}: column 'sample_uid' of sample '{ids[wrong[0]]}' "
                 f"is not the identity of that id ({len(wrong)} such rows). {_REMEDY}"
             )
+
+
+def _decoded_problems(path: Path, manifest: Manifest) -> list[str]:
+    problems: list[str] = []
+    try:
+        for group, table in row_groups(path):
+            problems += length_problems(path, manifest, group, table)
+    except ShardError as error:
+        problems.append(str(error))
+    return problems
 
 
 def _uids(path: Path) -> NDArray[np.int64]:

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from immo_hpc.data.manifest import Manifest, ShardFile, read_manifest
+from immo_hpc.data.manifest import Manifest, read_manifest
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.shards import schema
-from immo_hpc.data.shards.check import UNREADABLE, repeated_samples, shard_problems
+from immo_hpc.data.shards.check import (
+    length_problems,
+    repeated_samples,
+    row_groups,
+    shard_problems,
+)
 from immo_hpc.errors import ShardError
 
 
@@ -55,7 +59,8 @@ def read_shards(folder: Path) -> ShardSet:
     for entry in manifest.shards:
         if problem := next(shard_problems(folder, manifest, entry), None):
             raise ShardError(problem)
-        tables.append(_read_shard(folder, entry, list(layers.values()), start))
+        path = folder / entry.name
+        tables.append(_read_shard(path, manifest, list(layers.values()), start))
         start += entry.rows
     uids = [table.column("sample_uid").to_numpy() for table in tables]
     if repeated := repeated_samples(folder, manifest, uids):
@@ -96,8 +101,9 @@ class _LayerRows:
         self._rows[low : self._filled] = start + np.flatnonzero(measured)
         self._scale[low : self._filled] = scale_column.to_numpy()[measured]
         for chunk in values_column.chunks:
-            # flatten() leaves out the lists that are null, and copies nothing without them.
-            block = chunk.flatten().to_numpy().reshape(-1, len(self._features))
+            # Lists that are null have no values, so the others lie one after the other.
+            first, last = chunk.offsets[0].as_py(), chunk.offsets[-1].as_py()
+            block = chunk.values.to_numpy()[first:last].reshape(-1, len(self._features))
             self._values[low : low + len(block)] = block
             low += len(block)
 
@@ -113,24 +119,17 @@ class _LayerRows:
 
 
 def _read_shard(
-    folder: Path, entry: ShardFile, layers: Sequence[_LayerRows], start: int
+    path: Path, manifest: Manifest, layers: Sequence[_LayerRows], start: int
 ) -> pa.Table:
     """Add a shard's rows to ``layers``; give the columns about its samples."""
-    path = folder / entry.name
-    others: list[pa.Table] = []
-    group = 0
-    try:
-        with pq.ParquetFile(path) as shard:
-            for group in range(shard.num_row_groups):
-                table = shard.read_row_group(group)
-                for layer in layers:
-                    layer.add(table, start)
-                    table = table.drop_columns(list(layer.columns))
-                others.append(table)
-                start += table.num_rows
-    except UNREADABLE as error:
-        message = f"{path}, row group {group}: cannot be decoded ({error}). Prepare again."
-        raise ShardError(message) from error
+    others = []
+    for group, table in row_groups(path):
+        if problem := next(length_problems(path, manifest, group, table), None):
+            raise ShardError(problem)
+        for layer in layers:
+            layer.add(table, start)
+        others.append(table.drop_columns([name for layer in layers for name in layer.columns]))
+        start += table.num_rows
     return pa.concat_tables(others)
 
 

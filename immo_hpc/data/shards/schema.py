@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -31,10 +31,14 @@ def sample_column(column: str) -> str:
     return f"obs_{column}"
 
 
-def values_type(dtype: str, num_features: int) -> pa.DataType:
-    """Fixed-size list of one layer; its values are never null, a missing value is NaN."""
+def values_type(dtype: str) -> pa.DataType:
+    """List of one sample's values; they are never null, a missing value is NaN.
+
+    Every list has as many values as the layer has features. The Arrow type does not say so,
+    because before Arrow 26 a fixed-size list that is null cannot be read (docs/adr/0005).
+    """
     kind = {"float32": pa.float32(), "float16": pa.float16()}[dtype]
-    return pa.list_(pa.field("element", kind, nullable=False), num_features)
+    return pa.list_(pa.field("element", kind, nullable=False))
 
 
 def identity_fields() -> dict[str, pa.DataType]:
@@ -42,11 +46,11 @@ def identity_fields() -> dict[str, pa.DataType]:
     return {"sample_id": pa.string(), "sample_uid": pa.int64(), "split": pa.string()}
 
 
-def layer_fields(features: Mapping[str, Sequence[str]], dtype: str) -> dict[str, pa.DataType]:
+def layer_fields(layers: Iterable[str], dtype: str) -> dict[str, pa.DataType]:
     """Columns of the layers, two each, after those of the samples."""
     fields = {}
-    for layer, names in features.items():
-        fields[values_column(layer)] = values_type(dtype, len(names))
+    for layer in layers:
+        fields[values_column(layer)] = values_type(dtype)
         fields[scale_column(layer)] = pa.float32()
     return fields
 
@@ -62,6 +66,19 @@ def expected_types(manifest: Manifest) -> dict[str, str]:
 def shard_tag(features: Mapping[str, Sequence[str]]) -> bytes:
     """What a shard of these features says of itself in its metadata."""
     return f"version {VERSION}, features {features_digest(features)}".encode()
+
+
+def ragged_row(column: pa.ChunkedArray, num_features: int) -> int | None:
+    """First row whose list is neither null nor of one value a feature; None if all are right."""
+    start = 0
+    for chunk in column.chunks:
+        lengths = np.diff(chunk.offsets.to_numpy())
+        expected = np.where(chunk.is_valid().to_numpy(zero_copy_only=False), num_features, 0)
+        wrong = np.flatnonzero(lengths != expected)
+        if len(wrong):
+            return start + int(wrong[0])
+        start += len(chunk)
+    return None
 
 
 def repeated_identity(uids: NDArray[np.int64]) -> tuple[int, int] | None:

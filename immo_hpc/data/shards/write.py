@@ -22,7 +22,7 @@ from immo_hpc.errors import ShardError
 
 DType = Literal["float32", "float16"]
 
-# Padded bytes of a row group: bounds the memory of writing and reading beyond the cohort.
+# Bytes of a row group in which all layers are measured: bounds memory beyond the cohort's.
 _ROW_GROUP_BYTES = 8 * 2**20
 
 
@@ -177,14 +177,14 @@ def _layer_columns(
     absent[places - start] = False
     scale = np.zeros(num_rows, dtype=np.float32)
     scale[~absent] = layer.scale[low:high]
-    if absent.any():
-        padded = np.zeros((num_rows, len(layer.features)), dtype=dtype)
-        padded[~absent] = values
-        values = padded
+    # Lists of the measured rows one after the other; those that are null have no values.
+    offsets = np.zeros(num_rows + 1, dtype=np.int32)
+    np.cumsum(np.where(absent, 0, len(layer.features)), out=offsets[1:])
     return (
-        pa.FixedSizeListArray.from_arrays(
+        pa.ListArray.from_arrays(
+            pa.array(offsets),
             pa.array(np.ascontiguousarray(values).reshape(-1)),
-            type=schema.values_type(dtype, len(layer.features)),
+            type=schema.values_type(dtype),
             mask=pa.array(absent),
         ),
         pa.array(scale, mask=absent),

@@ -296,11 +296,11 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_row_groups_bound_the_padded_values(tmp_path, preparation, monkeypatch):
+def test_row_groups_are_bounded(tmp_path, preparation, monkeypatch):
     monkeypatch.setattr(write, "_ROW_GROUP_BYTES", 4 * 8 * 4)
     write_shards(make_cohort(num_samples=11), preparation, tmp_path / "shards")
     with pq.ParquetFile(tmp_path / "shards" / "00000.parquet") as shard:
         rows = [shard.metadata.row_group(group).num_rows for group in range(shard.num_row_groups)]
         assert rows == [4, 4, 3]
         kind = shard.schema_arrow.field("x_layer2").type
-    assert kind == pa.list_(pa.field("element", pa.float32(), nullable=False), 4)
+    assert kind == pa.list_(pa.field("element", pa.float32(), nullable=False))
