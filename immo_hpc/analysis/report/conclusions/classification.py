@@ -91,17 +91,19 @@ def about_rivals(result: ClassificationResult, unit: str) -> Conclusions:
 def about_inflation(result: ClassificationResult, *, has_repeats: bool) -> Conclusions:
     """Whether a split by sample would have promised more."""
     score = result.score(result.headline)
-    inflated, honest = score.sample_split_auc, score.subject_auc.value
+    # Both over samples: averaging within people is another gain, not this one.
+    inflated, honest = score.sample_split_auc, score.sample_auc.value
     if not has_repeats or not (math.isfinite(inflated) and math.isfinite(honest)):
         return Conclusions((), ())
     if inflated - honest >= _INFLATION:
         sentence = (
-            f"Do not quote the {inflated:.2f} of a split by sample: visits of one person then "
-            "stand on both sides, and the classifier recognises people instead of the label."
+            f"Do not quote the {number(inflated)} of a split by sample (the samples of held-out "
+            f"people give {number(honest)}): visits of one person then stand on both sides, so "
+            "recognising people passes for recognising the label."
         )
         return Conclusions((), (sentence,))
     sentence = (
-        f"A split by sample gives about the same ({inflated:.2f}), so recognising people plays "
-        "little part here."
+        f"A split by sample promises hardly more here ({number(inflated)}, against "
+        f"{number(honest)} for the samples of held-out people)."
     )
     return Conclusions((sentence,), ())

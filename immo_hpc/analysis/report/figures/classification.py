@@ -29,18 +29,21 @@ _ROW = 20.0
 _ROOM = {1: 1.0, 2: 1.55, 3: 2.15}
 
 
-def classification_panels(result: ClassificationResult, unit: str) -> list[Panel]:
+def classification_panels(
+    result: ClassificationResult, unit: str, *, has_repeats: bool
+) -> list[Panel]:
     """ROC of the headline classifier, and every method's AUC under both splits.
 
     Args:
         result: Held-out classification.
         unit: What is held out together, in the plural, such as ``people``.
+        has_repeats: True if people gave several samples, so that a split by sample inflates.
 
     Returns:
         The panels ``roc`` (left out if the result has no curve) and ``auc``.
     """
     roc = _roc_panel(result, unit)
-    return ([] if roc is None else [roc]) + [_auc_panel(result, unit)]
+    return ([] if roc is None else [roc]) + [_auc_panel(result, unit, has_repeats)]
 
 
 def _roc_panel(result: ClassificationResult, unit: str) -> Panel | None:
@@ -92,7 +95,7 @@ def _curve_label(result: ClassificationResult, curve: RocCurve) -> tuple[str, st
     )
 
 
-def _auc_panel(result: ClassificationResult, unit: str) -> Panel:
+def _auc_panel(result: ClassificationResult, unit: str, has_repeats: bool) -> Panel:
     rows: list[str | MethodScore] = []
     for source, heading in _SOURCES.items():
         methods = [score for score in result.scores if score.source == source]
@@ -102,12 +105,13 @@ def _auc_panel(result: ClassificationResult, unit: str) -> Panel:
     names = [row if isinstance(row, str) else "\n".join(_lines(row.title)) for row in rows]
     rooms = np.array([_ROOM[name.count("\n") + 1] for name in names])
     places = np.cumsum(rooms) - rooms / 2
+    keys = (f"held-out {unit}, 95 % interval", "split by sample" + ": inflated" * has_repeats)
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for place, entry in zip(places, rows, strict=True):
             if isinstance(entry, MethodScore):
-                _draw_score(axes, float(place), entry, unit)
+                _draw_score(axes, float(place), entry, keys)
         axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
         axes.set_yticks(places, names, linespacing=1.0)
         for tick, entry in zip(axes.get_yticklabels(), rows, strict=True):
@@ -129,24 +133,28 @@ def _auc_panel(result: ClassificationResult, unit: str) -> Panel:
         f"{number(score.sample_split_auc)}"
         for score in result.scores
     )
+    warning = (
+        ", so that visits of one person stand on both sides; this figure is inflated and stands "
+        "here as a warning"
+    )
     caption = (
-        f"Filled dots and lines: held-out {unit} with 95 % interval. Open squares: the same method "
-        "when samples are split at random, so that visits of one person stand on both sides; this "
-        "figure is inflated and stands here as a warning. In bold: the headline, chosen without "
-        f"the held-out {unit}."
+        f"Filled dots and lines: held-out {unit} with 95 % interval. Open squares: the same "
+        "method, scored by sample, when samples are split at random"
+        f"{warning if has_repeats else ''}. In bold: the headline, chosen without the held-out "
+        f"{unit}."
     )
     svg = draw("auc", alt, 84 + _ROW * float(rooms.sum()), paint)
     return Panel("auc", "Every method, split by person and by sample", svg, caption)
 
 
-def _draw_score(axes: Any, place: float, score: MethodScore, unit: str) -> None:
+def _draw_score(axes: Any, place: float, score: MethodScore, keys: tuple[str, str]) -> None:
     is_first = not axes.get_legend_handles_labels()[0]
     auc = score.subject_auc
     if math.isfinite(auc.lower) and math.isfinite(auc.upper):
         axes.plot([auc.lower, auc.upper], [place, place], color=PALETTE[0], linewidth=1.6)
-    label = f"held-out {unit}, 95 % interval" if is_first else None
+    label = keys[0] if is_first else None
     axes.plot(auc.value, place, "o", color=PALETTE[0], markersize=6, label=label)
-    label = "split by sample: inflated" if is_first else None
+    label = keys[1] if is_first else None
     style = {"markerfacecolor": "none", "markeredgecolor": PALETTE[1], "linestyle": "none"}
     axes.plot(score.sample_split_auc, place, "s", markersize=6, label=label, **style)
 

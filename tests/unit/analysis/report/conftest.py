@@ -219,7 +219,7 @@ def make_attribution(
     layers = pd.DataFrame(
         {"layer": list(features), "num_samples": 200, "mean_abs": 0.1, "share": shares}
     ).assign(mean_signed=0.0)
-    message = "Rank correlation with a randomised encoder 0.05; top features shared 4 %."
+    message = "Passed: the ranks correlate by 0.05 and 4% of the top features are the same."
     return AttributionResult(
         label="diagnosis",
         classes=classes,

@@ -198,6 +198,15 @@ def test_absent_parts_say_why(make):
         assert expected in found.text, expected
 
 
+def test_split_by_sample_is_marked_only_where_people_come_again(make):
+    content = make["content"](12, imputation=None, attribution=None, metrics=())
+    assert "split by sample (inflated)" in render_report(content)
+    samples = content.samples.assign(subject_id=list(content.samples.index))
+    once = render_report(make["replace"](content, samples=samples))
+    assert "split by sample" in once
+    assert "inflated" not in once
+
+
 def test_many_combinations_are_folded_away(make):
     content = make["content"](60, metrics=(), latent=None, classification=None, attribution=None)
     layers = tuple("abcdefg")
