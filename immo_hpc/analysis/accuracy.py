@@ -79,9 +79,15 @@ def layer_row(truth: Table, table: pd.DataFrame, r2: Interval) -> dict[str, Any]
         "r2": r2.value,
         "r2_lower": r2.lower,
         "r2_upper": r2.upper,
-        "pearson": float(table["pearson"].median()),
-        "spearman": float(table["spearman"].median()),
+        "pearson": _median(table["pearson"]),
+        "spearman": _median(table["spearman"]),
     }
+
+
+def _median(column: pd.Series) -> float:
+    """Median of the defined values; NaN, without a warning, where there are none."""
+    known = column.dropna()
+    return float(known.median()) if len(known) else float("nan")
 
 
 def pooled_r2(

@@ -177,7 +177,9 @@ def test_a_run_of_another_format_version_is_refused(trained, immo, tmp_path, tin
         (key,) = [key for key in content if key in {"format_version", "version"}]
         content[key] = 99
         (run / name).write_text(json.dumps(content))
-    failed(immo("embed", run, "--out", tmp_path / "latent.csv"), r"(run|model)\.json.*version 1.*99")
+    failed(
+        immo("embed", run, "--out", tmp_path / "latent.csv"), r"(run|model)\.json.*version 1.*99"
+    )
     failed(immo("train", trained / "shards", run, "--resume", *tiny), r"run\.json.*version 1.*99")
     assert not (tmp_path / "latent.csv").exists()
 
