@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from immo_hpc.errors import RunError
@@ -99,7 +99,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "best_epoch": checkpoint.best_epoch,
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"immo": json.dumps(content)})
+        # Not save_file: it makes a file that only its owner may read, whatever the umask.
+        temporary.write_bytes(save(tensors, metadata={"immo": json.dumps(content)}))
     for old in list_checkpoints(folder)[:-NUM_KEPT]:
         old.unlink()
     return path

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from immo_hpc._version import __version__
 from immo_hpc.config import ModelConfig
@@ -76,7 +76,7 @@ def save_model(
         "layers": {name: list(names) for name, names in features.items()},
     }
     with atomic_path(folder / WEIGHTS_NAME) as temporary:
-        save_file(weights, temporary, metadata={"format": FORMAT})
+        temporary.write_bytes(save(weights, metadata={"format": FORMAT}))
     write_text(folder / DESCRIPTION_NAME, json.dumps(description, indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from immo_hpc.config import ImmoConfig, validated
 from immo_hpc.data.manifest import MANIFEST_NAME
-from immo_hpc.errors import OutputError, RunError
+from immo_hpc.errors import OutputError, RunError, ShardError
 from immo_hpc.files import new_folder, require_absent
 from immo_hpc.train.environment import describe_environment, package_versions, source_commit
 from immo_hpc.train.model_file import DESCRIPTION_NAME, WEIGHTS_NAME
@@ -189,6 +189,7 @@ def check_run(run: RunFolder, config: ImmoConfig | None, shards: Path) -> ImmoCo
     Raises:
         RunError: If the folder is no run, of another format version, or of another
             configuration or other shards; the message says what differs.
+        ShardError: If there are no shards.
     """
     description = _read_json(run.description)
     found = description.get("format"), description.get("format_version")
@@ -241,8 +242,20 @@ def differing_keys(before: ImmoConfig, now: ImmoConfig) -> dict[str, tuple[Any, 
 
 
 def manifest_checksum(shards: Path) -> str:
-    """SHA-256 of the manifest of a shard folder, which names every shard's checksum."""
-    return hashlib.sha256((shards / MANIFEST_NAME).read_bytes()).hexdigest()
+    """SHA-256 of the manifest of a shard folder, which names every shard's checksum.
+
+    Raises:
+        ShardError: If there is no manifest.
+    """
+    path = shards / MANIFEST_NAME
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        message = (
+            f"{path}: cannot be read ({error.strerror}), so {shards} is no folder of shards. "
+            "Name the output folder of immo prepare."
+        )
+        raise ShardError(message) from error
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
