@@ -11,7 +11,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2_contingency
 
 from immo_hpc.data.check import class_names
 from immo_hpc.data.cohort import Cohort
@@ -95,6 +94,8 @@ def pattern_test(cohort: Cohort, *, seed: int = 0) -> PatternTest | None:
     # Samples by subject and by pattern, and one label a subject, if that is how it is.
     labels_of = _crossed(owner, codes) > 0
     if not (labels_of.sum(axis=1) == 1).all():
+        from scipy.stats import chi2_contingency  # takes a second to import
+
         p_value = float(chi2_contingency(table, correction=False).pvalue)
         return PatternTest(len(codes), strength, p_value, "chi-square")
     visits = _crossed(kind, owner)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from immo_hpc.data.preparation.transform import Transform
 
@@ -77,6 +76,8 @@ def _quantiles(row: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray
 
 def _on_reference(row: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
     measured = ~np.isnan(row)
+    from scipy.stats import rankdata  # takes a second to import
+
     position = (rankdata(row[measured]) - 0.5) / measured.sum()
     result = np.full_like(row, np.nan)
     result[measured] = np.interp(position, _positions(reference.size), reference)

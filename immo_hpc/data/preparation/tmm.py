@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 _TRIM_M = 0.3
 _TRIM_A = 0.05
@@ -70,6 +69,8 @@ def _factor(row: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
 
 
 def _central(values: NDArray[np.float64], trim: float) -> NDArray[np.bool_]:
+    from scipy.stats import rankdata  # takes a second to import
+
     rank = rankdata(values)
     cut = np.floor(values.size * trim) + 1
     return np.asarray((rank >= cut) & (rank <= values.size + 1 - cut))
