@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.analysis.report.text import class_title
 from immo_hpc.analysis.results import AttributionResult, ClassificationResult, ImputationResult
 from immo_hpc.data.cohort import Roles
 
@@ -81,7 +82,10 @@ class ReportContent:
     @property
     def labels(self) -> pd.Series | None:
         """Label of each sample as text, None = unknown; None where there is no label at all."""
-        return self._column(self.roles.label)
+        name, column = self.roles.label, self._column(self.roles.label)
+        if name is None or column is None:
+            return None
+        return column.map(lambda value: None if value is None else class_title(name, value))
 
     @property
     def subjects(self) -> pd.Series | None:

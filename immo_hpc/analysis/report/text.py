@@ -59,6 +59,16 @@ def method_title(score: MethodScore) -> str:
     return score.title + saw[score.source]
 
 
+def class_title(label: str, value: str) -> str:
+    """A class as it stands in the text: a bare number gets the label's name.
+
+    Example:
+        >>> class_title("ibd", "1"), class_title("diagnosis", "nonIBD")
+        ('ibd=1', 'nonIBD')
+    """
+    return value if any(character.isalpha() for character in value) else f"{label}={value}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence.
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 
 from immo_hpc.analysis.report.conclusions.statement import Conclusions
-from immo_hpc.analysis.report.text import is_known, listed, method_title, number, spelled_out
+from immo_hpc.analysis.report.text import (
+    class_title,
+    is_known,
+    listed,
+    method_title,
+    number,
+    spelled_out,
+)
 from immo_hpc.analysis.results import ClassificationResult, MethodScore
 
 # Fewer held-out people of a class than this make an AUC a rough one (standard error > 0.1).
@@ -37,10 +44,11 @@ def about_classes(result: ClassificationResult, unit: str) -> Conclusions:
     auc = score.subject_auc
     test = result.counts[result.counts["side"] == "test"]
     counts = zip(test["class"], test["subjects"], strict=True)
-    people = listed([f"{count} {label}" for label, count in counts]) or "none"
+    titles = [class_title(result.label, name) for name in result.classes]
+    people = listed([f"{count} {class_title(result.label, name)}" for name, count in counts])
     told = (
         f"On held-out {unit} ({people}), the {score.title} on the latent tells "
-        f"{listed(result.classes)} apart with an AUC of {spelled_out(auc)}"
+        f"{listed(titles)} apart with an AUC of {spelled_out(auc)}"
     )
     may: list[str] = []
     may_not: list[str] = []

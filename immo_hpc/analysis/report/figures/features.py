@@ -17,6 +17,7 @@ from immo_hpc.analysis.report.figures.svg import (
     draw,
     shortened,
 )
+from immo_hpc.analysis.report.text import class_title
 from immo_hpc.analysis.results import AttributionResult
 
 # Direction: sign beside the name, colour, hatch.
@@ -55,11 +56,11 @@ def direction_words(result: AttributionResult) -> dict[int, str]:
 
     Example:
         >>> from types import SimpleNamespace
-        >>> direction_words(SimpleNamespace(classes=("nonIBD", "IBD")))[-1]
-        'higher values point to nonIBD'
+        >>> direction_words(SimpleNamespace(label="ibd", classes=("0", "1")))[-1]
+        'higher values point to ibd=0'
     """
     if len(result.classes) == 2:
-        low, high = result.classes
+        low, high = (class_title(result.label, name) for name in result.classes)
         up, down = f"higher values point to {high}", f"higher values point to {low}"
     else:
         up = "higher values point to the sample's own class"

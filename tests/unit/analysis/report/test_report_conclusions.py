@@ -28,6 +28,18 @@ def test_auc_above_chance_may_be_told_with_who_was_held_out(make):
     assert "rough estimate" not in may_not
 
 
+def test_classes_that_are_numbers_carry_the_name_of_the_label(make):
+    content = make["content"]()
+    samples = content.samples.replace({"diagnosis": {"IBD": "1", "nonIBD": "0"}})
+    result = make["classification"]()
+    counts = result.counts.replace({"class": {"IBD": "1", "nonIBD": "0"}})
+    result = make["replace"](result, classes=("0", "1"), counts=counts)
+    may, _ = said(make["replace"](content, samples=samples, classification=result))
+    assert "(4 diagnosis=0 and 12 diagnosis=1)" in may
+    assert "tells diagnosis=0 and diagnosis=1 apart" in may
+    assert "of the diagnosis=1 samples" in may
+
+
 def test_auc_near_chance_may_not_be_told_as_a_finding(make):
     result = make["classification"](0.6, 0.55, half=0.2)
     may, may_not = said(make["content"](classification=result))
