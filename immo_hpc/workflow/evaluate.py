@@ -132,6 +132,7 @@ def save_imputation(result: ImputationResult, out: Path) -> None:
     tables = {
         "layers": result.scores.set_index(["task", "layer", "method"]),
         "features": result.features.set_index(["task", "layer", "feature", "method"]),
+        "differences": result.differences.set_index(["task", "layer"]),
     }
     _save(out, "imputation.json", result.to_dict(), tables)
 
