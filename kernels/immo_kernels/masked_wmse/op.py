@@ -209,7 +209,9 @@ class _MaskedWmse(torch.autograd.Function):
         return results
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        if upstream is None:
+            return None, None, None
         if not ctx.with_gradient:
             message = "masked_wmse: the op was called with with_gradient=False; it has no gradient."
             raise RuntimeError(message)
@@ -236,7 +238,9 @@ class _OverwritingWmse(torch.autograd.Function):
         return loss, layer_sum, layer_count
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        if upstream is None:
+            return None, None
         if ctx.residual is None:
             message = "masked_wmse: with overwrite_x_hat=True backward can run only once."
             raise RuntimeError(message)
