@@ -50,8 +50,8 @@ def classification_verdict(
     if ours.subject_auc.lower <= 0.5 <= ours.subject_auc.upper:
         lines.append("Chance (0.5) lies inside the latent's interval.")
     lines.append(
-        f"Split by sample instead of by subject, the same classifier would show "
-        f"{ours.sample_split_auc:.2f}."
+        f"Sample by sample its AUC is {ours.sample_auc.value:.2f}; split by sample instead of "
+        f"by subject it would show {ours.sample_split_auc:.2f}."
     )
     return " ".join(lines)
 
