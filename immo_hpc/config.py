@@ -180,7 +180,7 @@ class ModelConfig(_Section):
     decoder_dims: tuple[int, ...] = Field(
         (256,), min_length=1, description="Widths of the dense blocks of the shared decoder."
     )
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout rate inside dense blocks.")
+    dropout: float = Field(0.6, ge=0, lt=1, description="Dropout rate inside dense blocks.")
 
     @model_validator(mode="after")
     def _widths(self) -> Self:

@@ -109,7 +109,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         *,
         encoder_dims: Sequence[int] = (256,),
         decoder_dims: Sequence[int] = (256,),
-        dropout: float = 0.2,
+        dropout: float = 0.6,
         p0: float | Mapping[str, float] = 0.75,
         growth: float = 0.01,
         p_max: float = 0.95,
