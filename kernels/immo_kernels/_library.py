@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 NAMESPACE = "immo_kernels"
 _LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -40,20 +41,25 @@ def register(
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     op: Callable[..., Any] = getattr(getattr(torch.ops, NAMESPACE), name).default
 
-    def below_autograd(*arguments: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            return op(*arguments)
+    def differentiated(run: Callable[..., Any], x: Tensor, others: tuple[Any, ...]) -> Any:
+        def below_autograd(*arguments: Any) -> Any:
+            with torch._C._AutoDispatchBelowAutograd():
+                return run(*arguments)
 
-    def differentiated(x: Any, *others: Any) -> Any:
         if function is not None and x.requires_grad and torch.is_grad_enabled():
             return function.apply(below_autograd, x, others)  # type: ignore[no-untyped-call]
         return below_autograd(x, *others)
 
-    def call(*arguments: Any) -> Any:
-        # In a graph the op is one node. Otherwise it is entered below autograd at once: the
-        # second way through the dispatcher costs as much as a small batch.
-        return (op if torch.compiler.is_compiling() else differentiated)(*arguments)
+    def by_name(x: Tensor, *others: Any) -> Any:
+        return differentiated(op, x, others)
+
+    def call(x: Tensor, *others: Any) -> Any:
+        # In a graph, and for stand-ins of tensors, the op is one node. Plain tensors need no
+        # dispatcher, whose way through Python costs as much as a small batch (README.md).
+        if type(x) is not Tensor or torch.compiler.is_compiling():
+            return op(x, *others)
+        return differentiated(implementation, x, others)
 
     if function is not None:
-        _LIBRARY.impl(name, differentiated, "Autograd")  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(name, by_name, "Autograd")  # type: ignore[no-untyped-call]
     return call

@@ -16,10 +16,10 @@ from immo_kernels._check import (
     checked_segments,
     checked_thresholds,
 )
-from immo_kernels._layout import by_feature
 from immo_kernels._library import register
 from immo_kernels._paths import Path, choose
 from immo_kernels.masked_wmse import reference
+from immo_kernels.masked_wmse.gradient import EagerWmse, GraphWmse
 from immo_kernels.stream import MaskStream
 
 Scope = Literal["observed", "kept", "dropped"]
@@ -136,11 +136,18 @@ def masked_wmse(
     if overwrite_x_hat:
         _check_overwritable(x_hat)
     wants_gradient = x_hat.requires_grad and torch.is_grad_enabled()
-    # A compiled graph plans its memory itself: the permission is not used there.
-    if overwrite_x_hat and wants_gradient and not torch.compiler.is_compiling():
-        return MaskedWmse(*_OverwritingWmse.apply(x_hat, arguments))  # type: ignore[no-untyped-call]
-    loss, layer_sum, layer_count, _, _ = _OP(x_hat, *arguments, wants_gradient)
-    return MaskedWmse(loss, layer_sum, layer_count)
+    # A graph plans its memory itself: the permission to overwrite is not used there.
+    if not wants_gradient or torch.compiler.is_compiling():
+        return MaskedWmse(*_OP(x_hat, *arguments, wants_gradient)[:3])
+
+    def run(x_hat: Tensor) -> tuple[Tensor, ...]:
+        if overwrite_x_hat:
+            path = choose("masked_wmse", _PATHS, x_hat, x)
+            return *path(x_hat, *arguments, x_hat), x_hat
+        results: tuple[Tensor, ...] = _OP(x_hat, *arguments, True)
+        return results
+
+    return MaskedWmse(*EagerWmse.apply(run, x_hat, bounds, overwrite_x_hat))  # type: ignore[no-untyped-call]
 
 
 def _check_overwritable(x_hat: Tensor) -> None:
@@ -168,8 +175,6 @@ _PATHS = {
     "reference": Path(lambda: reference.forward),
 }
 
-_SEGMENTS = 8  # place among the op's arguments after x_hat
-
 
 def _run(x_hat: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     *arguments_of_path, with_gradient = arguments
@@ -191,86 +196,6 @@ def _fake(x_hat: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return sums.new_empty(()), sums, count, torch.empty_like(sums), residual
 
 
-def _scale(slope: Tensor, upstream: Tensor, segments: Sequence[int]) -> Tensor:
-    """What a residual is multiplied by to give the gradient, ``(feature,)`` or ``(1,)``."""
-    per_layer = slope * upstream
-    return per_layer if len(segments) == 2 else by_feature(per_layer, segments)
-
-
-class _MaskedWmse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, op: Callable[..., Any], x_hat: Tensor, others: tuple[Any, ...]) -> Any:
-        results = op(x_hat, *others)
-        ctx.save_for_backward(results[3], results[4])
-        ctx.segments, ctx.with_gradient = others[_SEGMENTS], others[-1]
-        ctx.mark_non_differentiable(*results[1:])
-        # Otherwise backward is given zeros for every other result, the residual too.
-        ctx.set_materialize_grads(False)
-        return results
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        if upstream is None:
-            return None, None, None
-        if not ctx.with_gradient:
-            message = "masked_wmse: the op was called with with_gradient=False; it has no gradient."
-            raise RuntimeError(message)
-        slope, residual = ctx.saved_tensors
-        gradient = residual * _scale(slope, upstream, ctx.segments)
-        if gradient.dtype != residual.dtype:
-            gradient = gradient.to(residual.dtype)
-        return None, _once(gradient), None
-
-
-class _OverwritingWmse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x_hat: Tensor, arguments: tuple[Any, ...]) -> Any:
-        # Not save_for_backward: a neighbouring slice of the same tensor may be overwritten
-        # too, which its version check cannot tell from harm.
-        ctx.residual = x_hat.detach()
-        ctx.segments = arguments[_SEGMENTS]
-        path = choose("masked_wmse", _PATHS, x_hat, arguments[0])
-        loss, layer_sum, layer_count, ctx.slope = path(ctx.residual, *arguments, ctx.residual)
-        # Whoever saved x_hat for a backward of its own is told that it has changed.
-        torch.autograd.graph.increment_version(x_hat)
-        ctx.mark_non_differentiable(layer_sum, layer_count)
-        ctx.set_materialize_grads(False)
-        return loss, layer_sum, layer_count
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        if upstream is None:
-            return None, None
-        if ctx.residual is None:
-            message = "masked_wmse: with overwrite_x_hat=True backward can run only once."
-            raise RuntimeError(message)
-        gradient, ctx.residual = ctx.residual, None
-        gradient.mul_(_scale(ctx.slope, upstream, ctx.segments))
-        return _once(gradient), None
-
-
-def _once(gradient: Tensor) -> Tensor:
-    """The gradient, which refuses to be differentiated where autograd asks for that."""
-    if not torch.is_grad_enabled():
-        return gradient
-    refusing: Tensor = _NoSecondDerivative.apply(gradient.detach().requires_grad_())  # type: ignore[no-untyped-call]
-    return refusing
-
-
-class _NoSecondDerivative(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        message = (
-            "masked_wmse has no second derivative; differentiate the loss of "
-            "immo_kernels.masked_wmse.reference twice instead."
-        )
-        raise RuntimeError(message)
-
-
 _OP = register(
     "masked_wmse",
     "(Tensor x_hat, Tensor x, Tensor sample_uid, float[] weight, int[] thresholds, int seed, "
@@ -279,5 +204,5 @@ _OP = register(
     "-> (Tensor loss, Tensor layer_sum, Tensor layer_count, Tensor slope, Tensor residual)",
     _run,
     _fake,
-    _MaskedWmse,
+    GraphWmse,
 )

@@ -1,0 +1,114 @@
+"""How the loss is differentiated: the forward pass left residuals, backward scales them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from immo_kernels._layout import by_feature
+
+_SEGMENTS = 8  # place among the op's arguments after x_hat
+
+
+class EagerWmse(torch.autograd.Function):
+    """The loss outside of graphs: only this object holds the residual, so it may reuse it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        run: Callable[[Tensor], tuple[Tensor, ...]],
+        x_hat: Tensor,
+        segments: Sequence[int],
+        overwrites: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the op and keep slope and residual; ``overwrites``: the residual is in ``x_hat``."""
+        loss, layer_sum, layer_count, slope, residual = run(x_hat.detach())
+        if overwrites:
+            # Whoever saved x_hat for a backward of its own is told that it has changed.
+            torch.autograd.graph.increment_version(x_hat)
+        # Not save_for_backward: a neighbouring slice of the same tensor may be overwritten
+        # too, which its version check cannot tell from harm.
+        ctx.held = (slope, residual)
+        ctx.segments, ctx.overwrites = segments, overwrites
+        ctx.mark_non_differentiable(layer_sum, layer_count)
+        ctx.set_materialize_grads(False)
+        return loss, layer_sum, layer_count
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        """Scale the residual, in its own memory unless it may be asked for again."""
+        if upstream is None:
+            return None, None, None, None
+        if ctx.held is None:
+            message = (
+                "masked_wmse: backward can run only once, as the gradient took the memory of "
+                "what it needs. Use retain_graph=True, and not overwrite_x_hat=True."
+            )
+            raise RuntimeError(message)
+        slope, residual = ctx.held
+        scale = _scale(slope, upstream, ctx.segments)
+        keeps = torch._C._autograd._get_current_graph_task_keep_graph()
+        if keeps and not ctx.overwrites:
+            gradient = (residual * scale).to(residual.dtype)
+        else:
+            ctx.held = None
+            gradient = residual.mul_(scale)
+        return None, _once(gradient), None, None
+
+
+class GraphWmse(torch.autograd.Function):
+    """The loss as a node of a graph, and when the op is called by its name."""
+
+    @staticmethod
+    def forward(ctx: Any, op: Callable[..., Any], x_hat: Tensor, others: tuple[Any, ...]) -> Any:
+        """Run the op below autograd and save slope and residual."""
+        results = op(x_hat, *others)
+        ctx.save_for_backward(results[3], results[4])
+        ctx.segments, ctx.with_gradient = others[_SEGMENTS], others[-1]
+        ctx.mark_non_differentiable(*results[1:])
+        # Otherwise backward is given zeros for every other result, the residual too.
+        ctx.set_materialize_grads(False)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        """Scale the residual."""
+        if upstream is None:
+            return None, None, None
+        if not ctx.with_gradient:
+            message = "masked_wmse: the op was called with with_gradient=False; it has no gradient."
+            raise RuntimeError(message)
+        slope, residual = ctx.saved_tensors
+        gradient = (residual * _scale(slope, upstream, ctx.segments)).to(residual.dtype)
+        return None, _once(gradient), None
+
+
+def _scale(slope: Tensor, upstream: Tensor, segments: Sequence[int]) -> Tensor:
+    """What a residual is multiplied by to give the gradient, ``(feature,)`` or ``(1,)``."""
+    per_layer = slope * upstream
+    return per_layer if len(segments) == 2 else by_feature(per_layer, segments)
+
+
+def _once(gradient: Tensor) -> Tensor:
+    """The gradient, which refuses to be differentiated where autograd asks for that."""
+    if not torch.is_grad_enabled():
+        return gradient
+    refusing: Tensor = _NoSecondDerivative.apply(gradient.detach().requires_grad_())  # type: ignore[no-untyped-call]
+    return refusing
+
+
+class _NoSecondDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+        message = (
+            "masked_wmse has no second derivative; differentiate the loss of "
+            "immo_kernels.masked_wmse.reference twice instead."
+        )
+        raise RuntimeError(message)
