@@ -50,15 +50,16 @@ class DenseBlock(nn.Module):
             so the running ones are used and left as they are.
         """
         h = F.silu(F.linear(h, self.weight, self.bias))
-        h = F.batch_norm(
+        h = torch.batch_norm(
             h,
-            self.running_mean,
-            self.running_var,
             self.scale,
             self.shift,
-            training=self.training and len(h) > 1,
-            momentum=_MOMENTUM,
-            eps=_EPSILON,
+            self.running_mean,
+            self.running_var,
+            self.training and h.shape[0] > 1,
+            _MOMENTUM,
+            _EPSILON,
+            cudnn_enabled=True,
         )
         return dropout(h, self.dropout) if self.training else h
 

@@ -80,11 +80,13 @@ class Objective:
         mask = self.config.mask
         return MaskStream(seed=self.config.seed, epoch=mask.stream_epoch(self.epoch))
 
-    def keep(self, name: str) -> float:
-        """Keep probability of single values of a layer (Eq. 1)."""
-        return self.config.mask.value_probability(name, self.epoch)
+    @cached_property
+    def keep(self) -> dict[str, float]:
+        """Keep probability of single values by layer (Eq. 1)."""
+        mask = self.config.mask
+        return {name: mask.value_probability(name, self.epoch) for name in self.terms}
 
-    @property
+    @cached_property
     def keep_layers(self) -> float:
         """Keep probability of whole layers."""
         return self.config.mask.layer_probability(self.epoch)
@@ -142,7 +144,7 @@ class Objective:
         masked = dynamic_mask(
             values,
             sample_uid,
-            keep_probability=self.keep(layer.name),
+            keep_probability=self.keep[layer.name],
             stream=self.stream,
             first_feature=self.terms[layer.name].first_feature,
         )
@@ -155,7 +157,7 @@ class Objective:
             layer.values,
             layer.sample_uid,
             weight=term.weight,
-            keep_probability=self.keep(layer.name),
+            keep_probability=self.keep[layer.name],
             stream=self.stream,
             scope=config.scope,
             normalizer=size * term.num_features if config.normalizer == "size" else None,

@@ -95,10 +95,11 @@ class Optimiser:
         norm: Tensor = torch.linalg.vector_norm(self._flat.gradient)
         return norm
 
-    def step(self, norm: Tensor) -> None:
+    def step(self, norm: float) -> None:
         """Clip the gradient, whose global norm is ``norm``, and move the parameters."""
-        # The functional form spares the bookkeeping of torch.optim, a third of the step's time;
-        # the gradient is divided by grad_scale on the way, which makes clipping free.
+        if norm > self._config.clip_norm:
+            self._flat.gradient.mul_(self._config.clip_norm / norm)
+        # The functional form spares the bookkeeping of torch.optim.
         adamw(
             [self._flat.values],
             [self._flat.gradient],
@@ -107,7 +108,6 @@ class Optimiser:
             [],
             [self._state["step"]],
             fused=True,
-            grad_scale=(norm / self._config.clip_norm).clamp(min=1.0),
             amsgrad=False,
             beta1=_BETAS[0],
             beta2=_BETAS[1],

@@ -112,11 +112,10 @@ class Trainer:
         self._optimiser.zero_gradient()
         torch.autograd.backward([layer.loss for layer in losses.values()])
         norm = self._optimiser.gradient_norm()
-        self._note(losses, norm, batch, objective.epoch)
-        self._optimiser.step(norm)
+        self._optimiser.step(self._note(losses, norm, batch, objective.epoch))
 
-    def _note(self, losses: dict[str, LayerLoss], norm: Tensor, batch: Batch, epoch: int) -> None:
-        """Add a step's figures to the sums, and refuse those that are not finite."""
+    def _note(self, losses: dict[str, LayerLoss], norm: Tensor, batch: Batch, epoch: int) -> float:
+        """Add a step's figures to the sums, refuse those not finite; the gradient's norm."""
         gradient, *figures = _floats([norm, *(part for layer in losses.values() for part in layer)])
         triples = zip(figures[::3], figures[1::3], figures[2::3], strict=True)
         by_layer = dict(zip(losses, triples, strict=True))
@@ -132,6 +131,7 @@ class Trainer:
             )
         sums = {name: (total, count) for name, (_, total, count) in by_layer.items()}
         self.sums.add(loss, batch.size, sums)
+        return gradient
 
     def finish_epoch(self) -> EpochRecord:
         """Measure the held-out error, note the epoch and move to the next one.

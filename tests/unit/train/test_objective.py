@@ -10,7 +10,7 @@ from immo_hpc.config import ImmoConfig, LossConfig, MaskConfig, Schedule
 from immo_hpc.data.batches import Batch, BatchSource, LayerBatch
 from immo_hpc.errors import ConfigError
 from immo_hpc.nn import ImmoModel
-from immo_hpc.train.objective import Objective, layer_terms
+from immo_hpc.train.objective import LayerTerm, Objective, layer_terms
 from immo_kernels import MaskStream, keep_layers, keep_values
 
 
@@ -44,7 +44,7 @@ def reference_loss(model, objective, batch):
         kept = keep_values(
             batch.sample_uid[layer.rows],
             width,
-            keep_probability=objective.keep(name),
+            keep_probability=objective.keep[name],
             stream=stream,
             first_feature=first,
         )
@@ -109,7 +109,7 @@ def poisoned(objective, batch):
         kept = keep_values(
             batch.sample_uid[layer.rows],
             layer.values.shape[1],
-            keep_probability=objective.keep(name),
+            keep_probability=objective.keep[name],
             stream=objective.stream,
             first_feature=objective.terms[name].first_feature,
         )
@@ -181,12 +181,13 @@ def test_masks_follow_the_schedule_and_a_static_mask_stays(cohort, new_config):
     values = Schedule(p0=0.5, growth=0.1, p_max=0.7)
     dynamic = configured(new_config, mask=MaskConfig(values=values))
     static = configured(new_config, mask=MaskConfig(values=values, dynamic=False))
+    terms = {"mg": LayerTerm(0, 0, 1.0, 9)}
     keep, streams = [], []
     for epoch in range(6):
-        moving, still = (Objective({}, config, epoch) for config in (dynamic, static))
-        keep.append(moving.keep("mg"))
+        moving, still = (Objective(terms, config, epoch) for config in (dynamic, static))
+        keep.append(moving.keep["mg"])
         streams.append(moving.stream)
-        assert (still.keep("mg"), still.stream) == (0.5, MaskStream(seed=3, epoch=0))
+        assert (still.keep["mg"], still.stream) == (0.5, MaskStream(seed=3, epoch=0))
     assert keep == pytest.approx([0.5, 0.55, 0.605, 0.6655, 0.7, 0.7])
     assert streams == [MaskStream(seed=3, epoch=epoch) for epoch in range(6)]
 

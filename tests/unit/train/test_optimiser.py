@@ -31,7 +31,7 @@ def test_steps_are_those_of_torch_with_clipping(clip_norm, weight_decay):
                 (each(x) - 1).square().sum().backward()
             expected = nn.utils.clip_grad_norm_(theirs.parameters(), clip_norm)
             norm = optimiser.gradient_norm()
-            optimiser.step(norm)
+            optimiser.step(float(norm))
             reference.step()
             assert_close(norm, expected)
         decay.step()
@@ -57,7 +57,7 @@ def test_state_goes_on_where_it_was():
     def step(each, optimiser):
         optimiser.zero_gradient()
         each(x).sum().backward()
-        optimiser.step(optimiser.gradient_norm())
+        optimiser.step(float(optimiser.gradient_norm()))
 
     step(first, optimisers[0])
     second.load_state_dict(first.state_dict())
