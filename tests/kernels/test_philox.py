@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from immo_kernels import MASK_STREAM_VERSION, MaskStream, keep_values
+from immo_kernels import MASK_STREAM_VERSION, MaskStream, keep_layers, keep_values, masked_wmse
 from immo_kernels.philox import layer_draws, philox4x32, value_draws
 
 # Random123 1.14, tests/kat_vectors, philox4x32 with 10 rounds: counter, key, result.
@@ -94,6 +94,44 @@ def test_keep_decisions_follow_the_definition(oracle, monkeypatch, path, stream,
                 stream.seed, stream.epoch, uid, first_feature + column, 0.6180339
             )
             assert bool(kept[row, column]) is expected
+
+
+@pytest.mark.parametrize("path", ["reference", "cpu"])
+@pytest.mark.parametrize("feature", range(8))
+def test_a_draw_at_the_threshold_is_dropped_and_one_below_is_kept(
+    oracle, monkeypatch, path, feature
+):
+    monkeypatch.setenv("IMMO_KERNELS", path)
+    word = oracle.draw(5, 6, 7, 0)[feature // 2]
+    draw = word >> 16 if feature % 2 else word & 0xFFFF
+    zero = torch.zeros(1, 1)
+    for step, kept in ((0, False), (1, True)):
+        arguments = {
+            "keep_probability": (draw + step) / 65536,
+            "stream": MaskStream(5, 6),
+            "first_feature": feature,
+        }
+        uid = torch.tensor([7])
+        assert keep_values(uid, 1, **arguments).item() is kept
+        for scope, scored in (("kept", kept), ("dropped", not kept)):
+            loss = masked_wmse(zero, zero, uid, weight=1.0, scope=scope, **arguments)
+            assert loss.layer_count.tolist() == [int(scored)]
+
+
+@pytest.mark.parametrize("path", ["reference", "cpu"])
+def test_a_layer_draw_at_the_threshold_is_dropped_and_one_below_is_kept(oracle, monkeypatch, path):
+    monkeypatch.setenv("IMMO_KERNELS", path)
+    draws = [oracle.draw(5, 6, 7, 2**31 + layer)[0] for layer in range(2)]
+    lower = draws.index(min(draws))
+    both = torch.ones(1, 2, dtype=torch.bool)
+    # Below the lower draw nothing is kept, and the layer with the larger draw is rescued.
+    for step, kept in ((0, False), (1, True)):
+        probability = (min(draws) + step) / 2**32
+        shown = keep_layers(
+            both, torch.tensor([7]), keep_probability=probability, stream=MaskStream(5, 6)
+        )
+        assert shown[0, lower].item() is kept
+        assert shown[0, 1 - lower].item() is not kept
 
 
 @pytest.mark.parametrize(
