@@ -1,6 +1,7 @@
 """Modules and losses; nothing here touches files."""
 
 from immo_hpc.nn.blocks import DenseBlock, DenseBlocks
+from immo_hpc.nn.gradient import GradientPass
 from immo_hpc.nn.model import ImmoModel, Part
 
-__all__ = ["DenseBlock", "DenseBlocks", "ImmoModel", "Part"]
+__all__ = ["DenseBlock", "DenseBlocks", "GradientPass", "ImmoModel", "Part"]

@@ -8,13 +8,35 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _MOMENTUM = 0.1
-_EPSILON = 1e-5
+
+
+class BlockTape(NamedTuple):
+    """What the gradient of a block needs from its forward pass.
+
+    Attributes:
+        h: Input, ``(row, num_in)``.
+        linear: Before Swish, ``(row, num_out)``.
+        swished: After Swish, same shape.
+        mean: Mean of ``swished`` by unit, ``(num_out,)``; empty without own statistics.
+        inverse_sd: One over its standard deviation, likewise.
+        dropped: What dropout multiplied by, ``(row, num_out)``; None without dropout.
+        own_statistics: Whether the rows' own statistics were used, or the running ones.
+    """
+
+    h: Tensor
+    linear: Tensor
+    swished: Tensor
+    mean: Tensor
+    inverse_sd: Tensor
+    dropped: Tensor | None
+    own_statistics: bool
 
 
 class DenseBlock(nn.Module):
@@ -28,6 +50,7 @@ class DenseBlock(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    epsilon = 1e-5
 
     def __init__(self, num_in: int, num_out: int, dropout: float) -> None:
         super().__init__()
@@ -49,19 +72,30 @@ class DenseBlock(nn.Module):
             and the running ones updated; with fewer than two rows there are no statistics,
             so the running ones are used and left as they are.
         """
-        h = F.silu(F.linear(h, self.weight, self.bias))
-        h = torch.batch_norm(
-            h,
+        if h.shape[0] == 0:
+            # torch's batch normalisation of no rows ends the process in its backward pass.
+            return F.linear(h, self.weight, self.bias)
+        return self.taped(h)[0]
+
+    def taped(self, h: Tensor) -> tuple[Tensor, BlockTape]:
+        """As `forward`, of at least one row, with what its gradient needs."""
+        own_statistics = self.training and h.shape[0] > 1
+        linear = F.linear(h, self.weight, self.bias)
+        swished = F.silu(linear)
+        out, mean, inverse_sd = torch.native_batch_norm(
+            swished,
             self.scale,
             self.shift,
             self.running_mean,
             self.running_var,
-            self.training and h.shape[0] > 1,
+            own_statistics,
             _MOMENTUM,
-            _EPSILON,
-            cudnn_enabled=True,
+            self.epsilon,
         )
-        return dropout(h, self.dropout) if self.training else h
+        dropped = dropout_scale(out, self.dropout) if self.training else None
+        if dropped is not None:
+            out = out * dropped
+        return out, BlockTape(h, linear, swished, mean, inverse_sd, dropped, own_statistics)
 
 
 class DenseBlocks(nn.Module):
@@ -95,24 +129,27 @@ def linear_parameters(num_in: int, num_out: int) -> tuple[nn.Parameter, nn.Param
     return nn.Parameter(weight), nn.Parameter(bias)
 
 
-def dropout(h: Tensor, rate: float) -> Tensor:
-    """Set a share ``rate`` of the entries to 0 and scale the others by ``1 / (1 - rate)``.
+def dropout_scale(like: Tensor, rate: float) -> Tensor | None:
+    """What dropout multiplies by: 0 for a share ``rate``, ``1 / (1 - rate)`` for the others.
 
     On the CPU torch's own dropout spends more than the matrix product before it on one
     Bernoulli draw an entry; here an entry costs 16 bits of the same generator, which
     rounds the rate to a multiple of 1/65536.
 
     Args:
-        h: Any shape, float32.
+        like: Tensor whose shape, dtype and device are wanted.
         rate: Share of entries to drop, in [0, 1).
+
+    Returns:
+        A tensor like ``like``; None if nothing is to be dropped.
     """
-    if rate == 0 or h.numel() == 0:
-        return h
-    if h.device.type != "cpu":
-        return F.dropout(h, rate)
-    bits = torch.empty((h.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    lanes = bits.view(torch.int16)[: h.numel()].view(h.shape)
+    if rate == 0 or like.numel() == 0:
+        return None
+    if like.device.type != "cpu":
+        return torch.empty_like(like).bernoulli_(1 - rate).mul_(1 / (1 - rate))
+    num = like.numel()
+    bits = torch.empty((num + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    lanes = bits.view(torch.int16)[:num].view(like.shape)
     num_kept = min(max(round((1 - rate) * 65536), 1), 65535)
     # Compared in place, as floats: several times faster than by way of a bool tensor.
-    scale = lanes.to(h.dtype).lt_(num_kept - 32768).mul_(65536 / num_kept)
-    return h * scale
+    return lanes.to(like.dtype).lt_(num_kept - 32768).mul_(65536 / num_kept)

@@ -56,7 +56,7 @@ class ImmoModel(nn.Module):
         super().__init__()
         self.features = dict(features)
         self.config = config
-        self._place = {name: place for place, name in enumerate(self.features)}
+        self.place = {name: place for place, name in enumerate(self.features)}
         code = config.encoder_dims[-1]
         # Lists in layer order, since a layer's name may not be a valid module name.
         self.encoders = nn.ModuleList(
@@ -70,6 +70,15 @@ class ImmoModel(nn.Module):
         outputs = [linear_parameters(config.decoder_dims[-1], num) for num in features.values()]
         self.output_weights = nn.ParameterList(weight for weight, _ in outputs)
         self.output_biases = nn.ParameterList(bias for _, bias in outputs)
+
+    def forward(
+        self,
+        batch: Mapping[str, tuple[Tensor, Tensor]],
+        size: int,
+        rows: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """`encode`, then `decode`."""
+        return self.decode(self.encode(batch, size), rows)
 
     def encode(self, batch: Mapping[str, tuple[Tensor, Tensor]], size: int) -> Tensor:
         """Latent of a batch.
@@ -88,7 +97,7 @@ class ImmoModel(nn.Module):
         """Each layer's summand of the latent, ``(row, latent)``, by layer (see `encode`)."""
         parts = {}
         for name, (values, rows) in batch.items():
-            place = self._place[name]
+            place = self.place[name]
             if len(rows):
                 code = self.encoders[place](values)
                 parts[name] = Part(F.linear(code, self.fusion[place]), rows)
@@ -115,7 +124,7 @@ class ImmoModel(nn.Module):
         hidden = self.decoder(latent)
         x_hat = {}
         for name, chosen in rows.items():
-            place = self._place[name]
+            place = self.place[name]
             h = hidden if chosen is None else hidden.index_select(0, chosen)
             x_hat[name] = F.linear(h, self.output_weights[place], self.output_biases[place])
         return x_hat

@@ -5,6 +5,7 @@ Legend of shapes: ``row`` counts the samples of a batch that have a layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,8 +16,12 @@ from torch import Tensor
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.batches import Batch
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.nn import ImmoModel
 from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse
+
+# Visible values and rows by layer, batch size, rows to reconstruct -> reconstruction by layer.
+Forward = Callable[
+    [Mapping[str, tuple[Tensor, Tensor]], int, Mapping[str, Tensor]], dict[str, Tensor]
+]
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,20 @@ class LayerTerm:
 
 
 class LayerLoss(NamedTuple):
-    """One layer's loss in a batch: alpha-weighted loss, squared error sum, scored values."""
+    """One layer's loss in a batch.
+
+    Attributes:
+        loss: Weighted loss, ``()``, differentiable.
+        layer_sum: Sum of squared errors over the scored values, ``(1,)``.
+        layer_count: Number of scored values, ``(1,)``.
+        x_hat: The reconstruction ``loss`` was computed from; its memory is overwritten, so
+            it is only good for asking autograd for the gradient by it.
+    """
 
     loss: Tensor
     layer_sum: Tensor
     layer_count: Tensor
+    x_hat: Tensor
 
 
 def layer_terms(cohort: PreparedCohort, config: ImmoConfig) -> dict[str, LayerTerm]:
@@ -91,12 +105,16 @@ class Objective:
         """Keep probability of whole layers."""
         return self.config.mask.layer_probability(self.epoch)
 
-    def losses(self, model: ImmoModel, batch: Batch) -> dict[str, LayerLoss]:
+    def losses(self, forward: Forward, batch: Batch) -> dict[str, LayerLoss]:
         """Loss by layer of a batch, with layers nobody in the batch has left out.
 
         A hidden layer's rows are taken out of the encoder's input, as at inference; the
         decoder gives every row that was measured, and the loss scores what
         ``loss.scope`` says. NaN reaches neither values nor gradients.
+
+        Args:
+            forward: The network, or a `GradientPass` of it.
+            batch: The batch.
         """
         present = [
             _Measured(name, layer.values, layer.rows, batch.sample_uid.index_select(0, layer.rows))
@@ -108,8 +126,7 @@ class Objective:
             layer.name: self._visible(layer, chosen)
             for layer, chosen in zip(present, shown, strict=True)
         }
-        latent = model.encode(visible, batch.size)
-        x_hat = model.decode(latent, {layer.name: layer.rows for layer in present})
+        x_hat = forward(visible, batch.size, {layer.name: layer.rows for layer in present})
         return {
             layer.name: self._loss(x_hat[layer.name], layer, chosen, batch.size)
             for layer, chosen in zip(present, shown, strict=True)
@@ -165,7 +182,7 @@ class Objective:
             shown=None if shown is None else shown.unsqueeze(1),
             overwrite_x_hat=True,
         )
-        return LayerLoss(result.loss, result.layer_sum, result.layer_count)
+        return LayerLoss(result.loss, result.layer_sum, result.layer_count, x_hat)
 
 
 class _Measured(NamedTuple):

@@ -1,7 +1,7 @@
 """Adam on one flat buffer, with clipping by global norm and exponential decay.
 
 All parameters are views into one buffer and all gradients views into another, so that
-zeroing, the global norm, clipping and Adam are one operation each instead of one a
+the global norm, clipping and Adam are one operation each instead of one a
 parameter (docs/notes/train-speed.md).
 """
 
@@ -26,7 +26,7 @@ class FlatParameters:
     """A module's parameters and gradients as two flat buffers.
 
     The module's parameters become views: what is written to `values` is seen by the
-    module, and backward passes add into `gradient`.
+    module, and what is written to the parameters' ``grad`` stands in `gradient`.
 
     Args:
         module: Its parameters must be float32 on one device.
@@ -85,10 +85,6 @@ class Optimiser:
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate of ``epoch``."""
         self._learning_rate = self.learning_rate(epoch)
-
-    def zero_gradient(self) -> None:
-        """Forget the gradient of the step before."""
-        self._flat.gradient.zero_()
 
     def gradient_norm(self) -> Tensor:
         """Global norm of the gradient, shape ``()``, float32."""

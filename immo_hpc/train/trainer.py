@@ -15,7 +15,7 @@ from immo_hpc.config import ImmoConfig
 from immo_hpc.data.batches import Batch, BatchSource
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.errors import ConfigError, TrainingError
-from immo_hpc.nn import ImmoModel
+from immo_hpc.nn import GradientPass, ImmoModel
 from immo_hpc.train.checkpoint import Checkpoint
 from immo_hpc.train.device import random_state, set_random_state
 from immo_hpc.train.diagnosis import explain_non_finite
@@ -67,6 +67,7 @@ class Trainer:
         self._held_out = HeldOut(cohort, held_out, device) if len(held_out) else None
         features = {name: term.num_features for name, term in self._terms.items()}
         self.model = ImmoModel(features, config.model).to(device)
+        self._pass = GradientPass(self.model)
         self._optimiser = Optimiser(self.model, config.train)
         self._stopping = EarlyStopping(config.train.patience, config.train.min_delta)
         self.epoch, self.is_over = 0, False
@@ -105,18 +106,22 @@ class Trainer:
             yield
 
     def _step(self, objective: Objective, batch: Batch) -> None:
-        losses = objective.losses(self.model, batch)
+        losses = objective.losses(self._pass, batch)
         if not losses:
             self.sums.add(0.0, 0, {})
             return
-        self._optimiser.zero_gradient()
-        torch.autograd.backward([layer.loss for layer in losses.values()])
+        by_x_hat = torch.autograd.grad(
+            [layer.loss for layer in losses.values()], [layer.x_hat for layer in losses.values()]
+        )
+        self._pass.backward(dict(zip(losses, by_x_hat, strict=True)))
         norm = self._optimiser.gradient_norm()
         self._optimiser.step(self._note(losses, norm, batch, objective.epoch))
 
     def _note(self, losses: dict[str, LayerLoss], norm: Tensor, batch: Batch, epoch: int) -> float:
         """Add a step's figures to the sums, refuse those not finite; the gradient's norm."""
-        gradient, *figures = _floats([norm, *(part for layer in losses.values() for part in layer)])
+        gradient, *figures = _floats(
+            [norm, *(part for layer in losses.values() for part in layer[:3])]
+        )
         triples = zip(figures[::3], figures[1::3], figures[2::3], strict=True)
         by_layer = dict(zip(losses, triples, strict=True))
         loss = sum(figures[::3])

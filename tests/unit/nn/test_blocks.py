@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from immo_hpc.nn.blocks import DenseBlock, DenseBlocks, dropout
+from immo_hpc.nn.blocks import DenseBlock, DenseBlocks, dropout_scale
 
 
 def test_block_follows_equations_4_to_6():
@@ -59,25 +59,24 @@ def test_blocks_stand_one_after_the_other():
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.47329, 0.9])
 def test_dropout_drops_its_share_and_keeps_the_mean(rate):
     torch.manual_seed(0)
-    h = torch.ones(1000, 999)
-    dropped = dropout(h, rate)
+    scale = dropout_scale(torch.empty(1000, 999), rate)
     # Four values share a draw: every one of the four has to have the right rate.
     for lane in range(4):
-        share = float((dropped.view(-1)[lane::4] == 0).float().mean())
+        share = float((scale.view(-1)[lane::4] == 0).float().mean())
         assert share == pytest.approx(rate, abs=0.004)
-    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.01)
-    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)], rel=1e-4)
+    assert float(scale.mean()) == pytest.approx(1.0, abs=0.01)
+    assert scale.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)], rel=1e-4)
 
 
-def test_dropout_at_rate_0_and_without_values_is_the_identity():
-    h = torch.randn(3, 2)
-    assert dropout(h, 0.0) is h
-    assert dropout(h[:0], 0.5).shape == (0, 2)
+def test_nothing_to_drop():
+    assert dropout_scale(torch.empty(3, 2), 0.0) is None
+    assert dropout_scale(torch.empty(0, 2), 0.5) is None
 
 
-def test_dropped_units_carry_no_gradient():
+def test_a_block_drops_while_training():
     torch.manual_seed(0)
-    h = torch.randn(20, 30, requires_grad=True)
-    dropped = dropout(h, 0.5)
-    dropped.sum().backward()
-    assert_close(h.grad, torch.where(dropped == 0, 0.0, 2.0), rtol=1e-4, atol=0)
+    block = DenseBlock(30, 200, dropout=0.5)
+    out, tape = block.taped(torch.randn(100, 30))
+    assert_close(out == 0, tape.dropped == 0)
+    assert float((out == 0).float().mean()) == pytest.approx(0.5, abs=0.02)
+    assert not bool((block.eval()(torch.randn(100, 30)) == 0).any())

@@ -25,7 +25,7 @@ def test_steps_are_those_of_torch_with_clipping(clip_norm, weight_decay):
         optimiser.start_epoch(epoch)
         for _ in range(3):
             x = torch.randn(7, 5)
-            optimiser.zero_gradient()
+            ours.zero_grad(set_to_none=False)
             reference.zero_grad()
             for each in (ours, theirs):
                 (each(x) - 1).square().sum().backward()
@@ -55,7 +55,7 @@ def test_state_goes_on_where_it_was():
     optimisers = [Optimiser(first, TrainConfig()), Optimiser(second, TrainConfig())]
 
     def step(each, optimiser):
-        optimiser.zero_gradient()
+        each.zero_grad(set_to_none=False)
         each(x).sum().backward()
         optimiser.step(float(optimiser.gradient_norm()))
 
