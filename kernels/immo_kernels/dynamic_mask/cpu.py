@@ -8,11 +8,11 @@ from typing import Any
 
 import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from immo_kernels._cpu import compiled, flat, num_threads, run_rows, table
+from immo_kernels._outputs import empty
 from immo_kernels._philox_cpu import BLOCK, WORDS, draw_values
 
 
@@ -27,7 +27,7 @@ def forward(
     shown: Tensor | None,
 ) -> Tensor:
     """See `immo_kernels.dynamic_mask`; ``thresholds`` are round(p * 2**16)."""
-    masked = torch.empty(x.shape, dtype=torch.float32)
+    masked = empty(x.shape)
     data, row_stride = flat(x)
     run_rows(
         _serial,

@@ -17,6 +17,7 @@ from immo_kernels._check import (
     checked_thresholds,
 )
 from immo_kernels._library import register
+from immo_kernels._outputs import empty
 from immo_kernels._paths import Path, choose
 from immo_kernels.masked_wmse import reference
 from immo_kernels.masked_wmse.gradient import EagerWmse, GraphWmse
@@ -179,9 +180,11 @@ _PATHS = {
 def _run(x_hat: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     *arguments_of_path, with_gradient = arguments
     # Rows of the shape (0, 0) stand for "not wanted": an op returns tensors only.
-    residual = torch.empty(
-        x_hat.shape if with_gradient else (0, 0), dtype=x_hat.dtype, device=x_hat.device
-    )
+    shape = x_hat.shape if with_gradient else (0, 0)
+    if x_hat.device.type == "cpu" and x_hat.dtype == torch.float32:
+        residual = empty(shape)
+    else:
+        residual = torch.empty(shape, dtype=x_hat.dtype, device=x_hat.device)
     path = choose("masked_wmse", _PATHS, x_hat, x)
     results = path(x_hat, x, *arguments_of_path, residual if with_gradient else None)
     return *results, residual

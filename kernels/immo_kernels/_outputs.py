@@ -1,0 +1,90 @@
+"""Memory of large results on the CPU, kept between calls.
+
+Beyond 32 MB the C library takes a fresh mapping for every tensor and gives it back when the
+tensor goes, so that each step of a loop pays for the system's handing out of pages: several
+times what filling them costs (docs/notes/kernel-speed.md). The blocks made here are used again
+once no tensor holds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# From here on glibc maps and unmaps each tensor; below, it keeps freed memory itself.
+KEPT_MIN = 32 << 20
+_HUGE_PAGE = 2 << 20
+
+
+@dataclass
+class _Block:
+    """Memory, and the array through which a tensor holds it while there is one."""
+
+    memory: mmap.mmap
+    holder: weakref.ref[Any] | None = None
+
+    def is_free(self) -> bool:
+        return self.holder is None or self.holder() is None
+
+    def fits(self, num_bytes: int) -> bool:
+        return num_bytes <= len(self.memory) <= 2 * num_bytes + _HUGE_PAGE
+
+
+_blocks: list[_Block] = []
+_lock = threading.Lock()
+
+
+def empty(shape: Sequence[int]) -> Tensor:
+    """As ``torch.empty(shape)`` in float32 on the CPU; in a kept block if it is large.
+
+    A request that no free block fits gives all free blocks back to the system first, so what
+    is kept is never more than what was in use at once.
+    """
+    num_bytes = 4 * math.prod(shape)
+    if num_bytes < KEPT_MIN or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return torch.empty(tuple(shape), dtype=torch.float32)
+    with _lock:
+        block = next((b for b in _blocks if b.is_free() and b.fits(num_bytes)), None)
+        if block is None:
+            _drop_free()
+            block = _Block(_mapping(num_bytes))
+            _blocks.append(block)
+        values = np.frombuffer(block.memory, np.float32, num_bytes // 4).reshape(shape)
+        block.holder = weakref.ref(values)
+    tensor = torch.from_numpy(values)
+    # What torch.empty does on request, so that an unwritten element shows.
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # a property of the module
+    if fills and torch.are_deterministic_algorithms_enabled():
+        tensor.fill_(torch.nan)
+    return tensor
+
+
+def release() -> None:
+    """Give memory that no tensor holds back to the system."""
+    with _lock:
+        _drop_free()
+
+
+def _drop_free() -> None:
+    _blocks[:] = [block for block in _blocks if not block.is_free()]
+
+
+def _mapping(num_bytes: int) -> mmap.mmap:
+    # Whole huge pages: the system then places the mapping on a boundary of them.
+    size = -(-num_bytes // _HUGE_PAGE) * _HUGE_PAGE
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # A system built without huge pages refuses; small ones do.
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
