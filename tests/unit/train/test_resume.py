@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from immo_hpc.errors import InterruptedRun, RunError
 from immo_hpc.train import RunFolder, load_model, train
 from immo_hpc.train.checkpoint import list_checkpoints, read_checkpoint, write_checkpoint
-from immo_hpc.train.device import own_randomness
+from immo_hpc.train.device import own_randomness, threads
 from immo_hpc.train.metrics import read_metrics
 from immo_hpc.train.run import create_run
 from immo_hpc.train.trainer import Trainer
@@ -72,11 +72,11 @@ def test_from_any_step(cohort, new_config, tmp_path, num_steps):
     config = new_config()
     expected = train(cohort, config)
     assert expected.records[0].steps == STEPS
-    with own_randomness(config.seed, CPU):
+    with threads(config.train.num_threads), own_randomness(config.seed, CPU):
         first = Trainer(cohort, config, CPU)
         advance(first, num_steps)
         path = write_checkpoint(tmp_path, first.checkpoint())
-    with own_randomness(99, CPU):
+    with threads(config.train.num_threads), own_randomness(99, CPU):
         second = Trainer(cohort, config, CPU)
         second.restore(read_checkpoint(path))
         finish(second)
