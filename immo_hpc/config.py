@@ -206,7 +206,11 @@ class TrainConfig(_Section):
         1e-4, ge=0, description="Relative fall of the held-out error that counts as better."
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    num_threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's choice.")
+    num_threads: int = Field(
+        0,
+        ge=0,
+        description="CPU threads; 0: one if a step is too small to share, else torch's choice.",
+    )
     checkpoint_epochs: int = Field(5, ge=1, description="Epochs between two checkpoints.")
     checkpoint_min: float = Field(10.0, gt=0, description="Most minutes between two checkpoints.")
 

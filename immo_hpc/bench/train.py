@@ -115,7 +115,8 @@ def bench_train(
         cohort = replace(cohort.take(cohort.indices("train", "validation")), split=None)
     config = ImmoConfig(
         model=ModelConfig(latent_dim=110, encoder_dims=(256,), decoder_dims=(256,)),
-        train=TrainConfig(epochs=epochs, batch_size=64),
+        # Both loops with torch's threads, so that neither has more of the machine.
+        train=TrainConfig(epochs=epochs, batch_size=64, num_threads=torch.get_num_threads()),
     )
     result = compare(cohort, config, repeats)
     if out is not None:

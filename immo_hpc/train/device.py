@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from immo_hpc.errors import ConfigError
+
+# Weights times samples; IBDMDB with the default network is at 0.4e8.
+_SMALL_STEP = 1e8
 
 
 def resolve_device(name: str) -> torch.device:
@@ -39,6 +43,21 @@ def resolve_device(name: str) -> torch.device:
         )
         raise ConfigError(message)
     return device
+
+
+def worthwhile_threads(model: nn.Module, batch_size: int) -> int:
+    """CPU threads that pay for a training step: one for a small step, else torch's choice.
+
+    A small step gains a tenth from a second thread at best, and loses a factor of ten where
+    another process holds the second core (docs/notes/train-speed.md). The rule looks at the
+    model alone, so a resumed run computes as the run before it.
+
+    Args:
+        model: The network.
+        batch_size: Samples a step.
+    """
+    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    return 1 if num_weights * batch_size < _SMALL_STEP else torch.get_num_threads()
 
 
 @contextmanager

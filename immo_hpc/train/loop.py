@@ -12,7 +12,12 @@ from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.shards import read_shards
 from immo_hpc.nn import ImmoModel
 from immo_hpc.train.checkpoint import newest_checkpoint
-from immo_hpc.train.device import own_randomness, resolve_device, threads
+from immo_hpc.train.device import (
+    own_randomness,
+    resolve_device,
+    threads,
+    worthwhile_threads,
+)
 from immo_hpc.train.interrupt import StopRequest
 from immo_hpc.train.metrics import EpochRecord, read_metrics, rewrite_metrics
 from immo_hpc.train.model_file import load_model, save_model
@@ -118,9 +123,12 @@ def train(
     """
     device = resolve_device(config.train.device)
     stop = StopRequest()
-    with threads(config.train.num_threads), own_randomness(config.seed, device):
+    with own_randomness(config.seed, device):
         trainer = Trainer(cohort, config, device)
-        with stop if run is not None else nullcontext():
+        num_threads = config.train.num_threads or worthwhile_threads(
+            trainer.model, config.train.batch_size
+        )
+        with threads(num_threads), stop if run is not None else nullcontext():
             saver = None
             if run is not None:
                 _restore(trainer, run)
