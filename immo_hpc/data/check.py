@@ -38,12 +38,12 @@ def choices(wanted: str, available: Sequence[str], most: int = 40) -> str:
 
     Example:
         >>> choices("subject", ["subject_id", "age"])
-        "did you mean 'subject_id'? There are: subject_id, age"
+        "did you mean 'subject_id'? there are: subject_id, age"
     """
     near = difflib.get_close_matches(wanted, available, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     listed = ", ".join(available[:most]) + (", ..." if len(available) > most else "")
-    return f"{hint}There are: {listed or 'none'}"
+    return f"{hint}there are: {listed or 'none'}"
 
 
 def require_unique(names: Sequence[str], where: str, what: str, remedy: str) -> None:
