@@ -91,7 +91,7 @@ CASES = {
     "batch absent": ({"cohort.yaml": "batch: site\n"}, ["samples.tsv", "'site' (batch)"]),
     "covariate absent": (
         {"cohort.yaml": "covariates: [age]\n"},
-        ["samples.tsv", "'age' (covariates)", "There are: label, subject_id"],
+        ["samples.tsv", "'age' (covariates)", "there are: label, subject_id"],
     ),
     "one column for two roles": (
         {"cohort.yaml": "label: label\nsubject: label\n"},
@@ -136,7 +136,7 @@ CASES = {
     "two files of one layer": ({"mg.csv": "sample_id,a\ns1,1\n"}, ["mg.csv", "one file", "mg.tsv"]),
     "layer without file": (
         {"cohort.yaml": "layers: {mgx: {}}"},
-        ["mgx.parquet", "did you mean 'mg'", "There are: mb, mg"],
+        ["mgx.parquet", "did you mean 'mg'", "there are: mb, mg"],
     ),
     "unknown key": (
         {"cohort.yaml": "lable: label\n"},
@@ -215,7 +215,7 @@ def test_a_table_is_no_cohort(tmp_path):
 
 def test_layer_that_is_not_there(tmp_path):
     (tmp_path / "mg.tsv").write_text(HEALTHY["mg.tsv"])
-    with pytest.raises(CohortError, match=r"layer 'mb', found none.*There are: mg"):
+    with pytest.raises(CohortError, match=r"layer 'mb', found none.*there are: mg"):
         read_cohort(tmp_path, layers=["mg", "mb"])
 
 
