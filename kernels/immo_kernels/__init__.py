@@ -4,6 +4,7 @@ Masks are drawn from a counter, so none is stored; missing values are NaN in the
 The package knows nothing of the rest of the project.
 """
 
+from immo_kernels._outputs import release_memory
 from immo_kernels.dynamic_mask import dynamic_mask, keep_values
 from immo_kernels.keep_layers import keep_layers
 from immo_kernels.masked_wmse import MaskedWmse, masked_wmse
@@ -17,4 +18,5 @@ __all__ = [
     "keep_layers",
     "keep_values",
     "masked_wmse",
+    "release_memory",
 ]

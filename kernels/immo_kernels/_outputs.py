@@ -69,8 +69,8 @@ def empty(shape: Sequence[int]) -> Tensor:
     return tensor
 
 
-def release() -> None:
-    """Give memory that no tensor holds back to the system."""
+def release_memory() -> None:
+    """Give memory that the CPU path keeps, and no tensor holds, back to the system."""
     with _lock:
         _drop_free()
 

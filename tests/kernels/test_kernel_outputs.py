@@ -13,10 +13,10 @@ from immo_kernels import MaskStream, _outputs, dynamic_mask, masked_wmse
 def _all_results_are_large(monkeypatch):
     gc.collect()
     monkeypatch.setattr(_outputs, "KEPT_MIN", 1)
-    _outputs.release()
+    _outputs.release_memory()
     yield
     gc.collect()
-    _outputs.release()
+    _outputs.release_memory()
 
 
 def num_blocks():
@@ -67,7 +67,7 @@ def test_free_blocks_go_back_when_none_fits():
     another = _outputs.empty((10, 10))
     assert num_blocks() == 2
     del held, another
-    _outputs.release()
+    _outputs.release_memory()
     assert num_blocks() == 0
 
 

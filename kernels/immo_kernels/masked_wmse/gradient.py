@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from immo_kernels._layout import by_feature
+from immo_kernels._paths import FORCE_VARIABLE
 
 _SEGMENTS = 8  # place among the op's arguments after x_hat
 
@@ -49,13 +51,13 @@ class EagerWmse(torch.autograd.Function):
             )
             raise RuntimeError(message)
         slope, residual = ctx.held
-        scale = _scale(slope, upstream, ctx.segments)
         keeps = torch._C._autograd._get_current_graph_task_keep_graph()
         if keeps and not ctx.overwrites:
+            scale = _scale(slope, upstream, ctx.segments)
             gradient = (residual * scale).to(residual.dtype)
         else:
             ctx.held = None
-            gradient = residual.mul_(scale)
+            gradient = _scaled_in_place(residual, slope, upstream, ctx.segments)
         return None, _once(gradient), None, None
 
 
@@ -84,6 +86,21 @@ class GraphWmse(torch.autograd.Function):
         slope, residual = ctx.saved_tensors
         gradient = (residual * _scale(slope, upstream, ctx.segments)).to(residual.dtype)
         return None, _once(gradient), None
+
+
+def _scaled_in_place(
+    residual: Tensor, slope: Tensor, upstream: Tensor, segments: Sequence[int]
+) -> Tensor:
+    on_cpu = residual.device.type == "cpu" and os.environ.get(FORCE_VARIABLE) in (None, "", "cpu")
+    is_single = residual.dtype == slope.dtype == upstream.dtype == torch.float32
+    has_rows = residual.shape[1] <= 1 or residual.stride(1) == 1
+    if not (on_cpu and is_single and has_rows):
+        return residual.mul_(_scale(slope, upstream, segments))
+    # The same numbers without torch's threads, which a small batch does not repay (README.md).
+    from immo_kernels.masked_wmse import cpu
+
+    cpu.scale(residual, slope * upstream, segments)
+    return residual
 
 
 def _scale(slope: Tensor, upstream: Tensor, segments: Sequence[int]) -> Tensor:
