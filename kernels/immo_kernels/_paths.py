@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from torch import Tensor
 
 FORCE_VARIABLE = "IMMO_KERNELS"
 PATH_NAMES = ("triton", "cpu", "reference")
+INTERPRET_VARIABLE = "TRITON_INTERPRET"
+TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -21,21 +25,45 @@ class Path:
     Attributes:
         load: Returns the function; what it needs is imported at the first call.
         device: Only device type it runs on; None = any.
-        dtype: Only dtype of the data it takes; None = any floating dtype.
+        dtypes: Dtypes of the data it takes; none = any.
+        package: What it is compiled with, if that may be missing; None = needs nothing.
     """
 
     load: Callable[[], Callable[..., Any]]
     device: str | None = None
-    dtype: torch.dtype | None = None
+    dtypes: tuple[torch.dtype, ...] = ()
+    package: str | None = None
 
-    def obstacle(self, *data: Tensor) -> str | None:
-        """Why this path cannot run on ``data``; None if it can."""
+    def obstacle(self, *data: Tensor, is_forced: bool = False) -> str | None:
+        """Why this path cannot run on ``data``; None if it can.
+
+        Triton's interpreter, which takes tensors on the CPU, is used only when forced.
+        """
         for tensor in data:
-            if self.device is not None and tensor.device.type != self.device:
-                return f"it takes {self.device} tensors, got one on {tensor.device}"
-            if self.dtype is not None and tensor.dtype != self.dtype:
-                return f"it takes {self.dtype} data, got {tensor.dtype}"
+            if self.device not in (None, tensor.device.type) and not (
+                is_forced and self.package == "triton" and _is_interpreted()
+            ):
+                hint = (
+                    f"; {INTERPRET_VARIABLE}=1, set before Python starts, runs it on the CPU"
+                    if self.package == "triton" and tensor.device.type == "cpu"
+                    else ""
+                )
+                return f"it takes {self.device} tensors, got one on {tensor.device}{hint}"
+            if self.dtypes and tensor.dtype not in self.dtypes:
+                names = ", ".join(str(dtype) for dtype in self.dtypes)
+                return f"it takes {names} data, got {tensor.dtype}"
+        if self.package is not None and not _is_installed(self.package):
+            return f"the package {self.package} is not installed"
         return None
+
+
+@functools.cache
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _is_interpreted() -> bool:
+    return os.environ.get(INTERPRET_VARIABLE) == "1"
 
 
 def choose(op: str, paths: Mapping[str, Path], *data: Tensor) -> Callable[..., Any]:
@@ -62,7 +90,7 @@ def choose(op: str, paths: Mapping[str, Path], *data: Tensor) -> Callable[..., A
     if forced not in paths:
         reason: str | None = "this version has no such path for the op"
     else:
-        reason = paths[forced].obstacle(*data)
+        reason = paths[forced].obstacle(*data, is_forced=True)
     if reason is not None:
         message = (
             f"{op}: {FORCE_VARIABLE}='{forced}' is forced but cannot run: {reason}. "

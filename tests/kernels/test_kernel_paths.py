@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import immo_kernels
-from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse
+from immo_kernels import MaskStream, _paths, dynamic_mask, keep_layers, masked_wmse
 
 STREAM = MaskStream(seed=1, epoch=2)
 UID = torch.arange(4)
@@ -22,13 +22,14 @@ def mask(dtype=torch.float32, device="cpu"):
     return dynamic_mask(x, UID.to(device), keep_probability=0.5, stream=STREAM)
 
 
-def loss(dtype=torch.float32):
-    x = torch.ones(4, 6, dtype=dtype)
-    return masked_wmse(x, x, UID, weight=1.0, keep_probability=0.5, stream=STREAM)
+def loss(dtype=torch.float32, device="cpu"):
+    x = torch.ones(4, 6, dtype=dtype, device=device)
+    return masked_wmse(x, x, UID.to(device), weight=1.0, keep_probability=0.5, stream=STREAM)
 
 
-def layers():
-    return keep_layers(torch.ones(4, 2, dtype=torch.bool), UID, keep_probability=0.5, stream=STREAM)
+def layers(device="cpu"):
+    measured = torch.ones(4, 2, dtype=torch.bool, device=device)
+    return keep_layers(measured, UID.to(device), keep_probability=0.5, stream=STREAM)
 
 
 def forbid(monkeypatch, *paths):
@@ -66,10 +67,29 @@ def test_forced_path_runs(monkeypatch, call):
 
 
 @pytest.mark.parametrize("call", [mask, loss, layers])
-def test_forced_path_that_is_not_there_is_an_error(monkeypatch, call):
+def test_triton_forced_on_the_cpu_needs_its_interpreter(monkeypatch, call):
     monkeypatch.setenv("IMMO_KERNELS", "triton")
-    with pytest.raises(RuntimeError, match="'triton' is forced but cannot run: this version has"):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(
+        RuntimeError, match="takes cuda tensors, got one on cpu; TRITON_INTERPRET=1, set before"
+    ):
         call()
+
+
+@pytest.mark.parametrize("call", [mask, loss, layers])
+def test_triton_forced_where_it_is_not_installed_is_an_error(monkeypatch, call):
+    monkeypatch.setenv("IMMO_KERNELS", "triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(_paths, "_is_installed", lambda package: False)
+    with pytest.raises(RuntimeError, match="the package triton is not installed"):
+        call()
+
+
+@pytest.mark.parametrize("call", [mask, loss, layers])
+def test_the_interpreter_is_taken_only_when_forced(monkeypatch, call):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    forbid(monkeypatch, "reference")
+    call()
 
 
 @pytest.mark.parametrize("call", [mask, loss])
@@ -88,13 +108,17 @@ def test_unknown_path_is_an_error_that_lists_the_paths(monkeypatch, call):
 
 
 @pytest.mark.gpu
-def test_cuda_takes_the_reference_and_agrees_with_the_cpu(monkeypatch):
+@pytest.mark.parametrize("call", [mask, loss, layers])
+def test_cuda_takes_triton_and_agrees_with_the_cpu(monkeypatch, call):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    assert torch.equal(mask(device="cuda").cpu(), mask())
+    expected = call()
+    forbid(monkeypatch, "reference")
+    for found, value in zip(call(device="cuda"), expected, strict=True):
+        torch.testing.assert_close(found.cpu(), value)
     monkeypatch.setenv("IMMO_KERNELS", "cpu")
     with pytest.raises(RuntimeError, match="it takes cpu tensors, got one on cuda"):
-        mask(device="cuda")
+        call(device="cuda")
 
 
 def test_calls_from_several_threads_give_what_one_gives(two_threads):
@@ -182,9 +206,10 @@ def test_without_a_folder_for_compiled_code_the_ops_run_and_say_so(tmp_path):
     assert "compiled in every process. Set NUMBA_CACHE_DIR" in done.stderr
 
 
-def test_importing_the_package_neither_imports_numba_nor_sets_threads():
+def test_importing_the_package_imports_no_compiler_and_sets_no_threads():
     code = (
-        "import sys, torch; before = torch.get_num_threads(); import immo_kernels; "
-        "print('numba' in sys.modules, torch.get_num_threads() == before)"
+        "import sys, torch; before = torch.get_num_threads(), 'triton' in sys.modules; "
+        "import immo_kernels; print('numba' in sys.modules, "
+        "(torch.get_num_threads(), 'triton' in sys.modules) == before)"
     )
     assert run_python(code).stdout.strip() == "False True"

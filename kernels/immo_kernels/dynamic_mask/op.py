@@ -16,7 +16,7 @@ from immo_kernels._check import (
     checked_thresholds,
 )
 from immo_kernels._library import register
-from immo_kernels._paths import Path, choose
+from immo_kernels._paths import TRITON_DTYPES, Path, choose
 from immo_kernels.dynamic_mask import reference
 from immo_kernels.stream import MaskStream
 
@@ -131,8 +131,15 @@ def _load_cpu() -> Callable[..., Any]:
     return cpu.forward
 
 
+def _load_triton() -> Callable[..., Any]:
+    from immo_kernels.dynamic_mask import triton
+
+    return triton.forward
+
+
 _PATHS = {
-    "cpu": Path(_load_cpu, device="cpu", dtype=torch.float32),
+    "cpu": Path(_load_cpu, device="cpu", dtypes=(torch.float32,)),
+    "triton": Path(_load_triton, device="cuda", dtypes=TRITON_DTYPES, package="triton"),
     "reference": Path(lambda: reference.forward),
 }
 

@@ -62,7 +62,17 @@ def _load_cpu() -> Callable[..., Any]:
     return cpu.forward
 
 
-_PATHS = {"cpu": Path(_load_cpu, device="cpu"), "reference": Path(lambda: reference.forward)}
+def _load_triton() -> Callable[..., Any]:
+    from immo_kernels.keep_layers import triton
+
+    return triton.forward
+
+
+_PATHS = {
+    "cpu": Path(_load_cpu, device="cpu"),
+    "triton": Path(_load_triton, device="cuda", package="triton"),
+    "reference": Path(lambda: reference.forward),
+}
 
 
 def _run(measured: Tensor, *arguments: Any) -> Tensor:

@@ -18,7 +18,7 @@ from immo_kernels._check import (
 )
 from immo_kernels._library import register
 from immo_kernels._outputs import empty
-from immo_kernels._paths import Path, choose
+from immo_kernels._paths import TRITON_DTYPES, Path, choose
 from immo_kernels.masked_wmse import reference
 from immo_kernels.masked_wmse.gradient import EagerWmse, GraphWmse
 from immo_kernels.stream import MaskStream
@@ -171,8 +171,15 @@ def _load_cpu() -> Callable[..., Any]:
     return cpu.forward
 
 
+def _load_triton() -> Callable[..., Any]:
+    from immo_kernels.masked_wmse import triton
+
+    return triton.forward
+
+
 _PATHS = {
-    "cpu": Path(_load_cpu, device="cpu", dtype=torch.float32),
+    "cpu": Path(_load_cpu, device="cpu", dtypes=(torch.float32,)),
+    "triton": Path(_load_triton, device="cuda", dtypes=TRITON_DTYPES, package="triton"),
     "reference": Path(lambda: reference.forward),
 }
 
