@@ -93,24 +93,56 @@ class Cohort:
     @property
     def subjects(self) -> pd.Series:
         """Subject of each sample; each sample is its own subject where none is named."""
-        if self.roles.subject is None:
-            return pd.Series(self.samples.index, index=self.samples.index, dtype=object)
-        return self.samples[self.roles.subject]
+        return subjects_of(self.samples, self.roles)
 
     def measured(self) -> NDArray[np.bool_]:
         """True where a sample has a layer, ``(sample, layer)``, bool."""
-        table = np.zeros((len(self.samples), len(self.layers)), dtype=np.bool_)
-        for column, layer in enumerate(self.layers.values()):
-            table[layer.rows, column] = True
-        return table
+        return measured_table(len(self.samples), [layer.rows for layer in self.layers.values()])
 
     def take(self, index: Sequence[int] | NDArray[np.int64]) -> Cohort:
         """The cohort of the samples at ``index``, in that order (rows stay increasing)."""
-        index = np.asarray(index, dtype=np.int64)
-        place = np.full(len(self.samples), -1, dtype=np.int64)
-        place[index] = np.arange(len(index))
-        layers = {name: _taken(layer, place) for name, layer in self.layers.items()}
-        return replace(self, samples=self.samples.iloc[index], layers=layers)
+        layers = {}
+        for name, layer in self.layers.items():
+            chosen, rows = taken_rows(layer.rows, index, len(self.samples))
+            layers[name] = replace(layer, values=layer.values[chosen], rows=rows)
+        return replace(self, samples=self.samples.iloc[np.asarray(index)], layers=layers)
+
+
+def subjects_of(samples: pd.DataFrame, roles: Roles) -> pd.Series:
+    """Subject of each sample; each sample is its own subject where no column names one."""
+    if roles.subject is None:
+        return pd.Series(samples.index, index=samples.index, dtype=object)
+    return samples[roles.subject]
+
+
+def measured_table(num_samples: int, rows: Sequence[NDArray[np.int64]]) -> NDArray[np.bool_]:
+    """True where a sample has a layer, ``(sample, layer)``, from the layers' rows."""
+    table = np.zeros((num_samples, len(rows)), dtype=np.bool_)
+    for column, places in enumerate(rows):
+        table[places, column] = True
+    return table
+
+
+def taken_rows(
+    rows: NDArray[np.int64], index: Sequence[int] | NDArray[np.int64], num_samples: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of a layer's rows belong to the samples at ``index``, and their new places.
+
+    Args:
+        rows: Place of each row in the samples, ``(row,)``.
+        index: Places of the samples to take, in their new order.
+        num_samples: Samples there are before.
+
+    Returns:
+        Rows to take and their places among the samples taken, both ``(taken row,)``, int64,
+        in increasing order of the latter.
+    """
+    place = np.full(num_samples, -1, dtype=np.int64)
+    place[np.asarray(index, dtype=np.int64)] = np.arange(len(index))
+    moved = place[rows]
+    held = np.flatnonzero(moved >= 0)
+    order = held[np.argsort(moved[held], kind="stable")]
+    return order, moved[order]
 
 
 def sample_uid(sample_ids: Sequence[str]) -> NDArray[np.int64]:
@@ -128,10 +160,3 @@ def sample_uid(sample_ids: Sequence[str]) -> NDArray[np.int64]:
     """
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in sample_ids)
     return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
-
-
-def _taken(layer: Layer, place: NDArray[np.int64]) -> Layer:
-    moved = place[layer.rows]
-    held = np.flatnonzero(moved >= 0)
-    order = held[np.argsort(moved[held], kind="stable")]
-    return replace(layer, values=layer.values[order], rows=moved[order])

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from immo_hpc.data.cohort import Roles, sample_uid
+from immo_hpc.data.cohort import Roles, measured_table, sample_uid, subjects_of, taken_rows
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -75,16 +75,11 @@ class PreparedCohort:
     @property
     def subjects(self) -> pd.Series:
         """Subject of each sample; each sample is its own subject where none is named."""
-        if self.roles.subject is None:
-            return pd.Series(self.samples.index, index=self.samples.index, dtype=object)
-        return self.samples[self.roles.subject]
+        return subjects_of(self.samples, self.roles)
 
     def measured(self) -> NDArray[np.bool_]:
         """True where a sample has a layer, ``(sample, layer)``, bool."""
-        table = np.zeros((len(self.samples), len(self.layers)), dtype=np.bool_)
-        for column, layer in enumerate(self.layers.values()):
-            table[layer.rows, column] = True
-        return table
+        return measured_table(len(self.samples), [layer.rows for layer in self.layers.values()])
 
     def indices(self, *sides: SplitName) -> NDArray[np.int64]:
         """Places of the samples on the given sides of the split, increasing, int64."""
@@ -93,17 +88,13 @@ class PreparedCohort:
 
     def take(self, index: Sequence[int] | NDArray[np.int64]) -> PreparedCohort:
         """The samples at ``index``, in that order."""
-        index = np.asarray(index, dtype=np.int64)
-        place = np.full(len(self.samples), -1, dtype=np.int64)
-        place[index] = np.arange(len(index))
         layers = {}
         for name, layer in self.layers.items():
-            moved = place[layer.rows]
-            held = np.flatnonzero(moved >= 0)
-            order = held[np.argsort(moved[held], kind="stable")]
+            chosen, rows = taken_rows(layer.rows, index, len(self.samples))
             layers[name] = replace(
-                layer, values=layer.values[order], rows=moved[order], scale=layer.scale[order]
+                layer, values=layer.values[chosen], rows=rows, scale=layer.scale[chosen]
             )
+        index = np.asarray(index, dtype=np.int64)
         split = None if self.split is None else self.split[index]
         return replace(self, samples=self.samples.iloc[index], layers=layers, split=split)
 
