@@ -1,4 +1,4 @@
-"""Verbs that run whole flows: demo, bench train."""
+"""Verbs that run whole flows: demo, bench train, bench kernels."""
 
 from __future__ import annotations
 
@@ -65,4 +65,29 @@ def bench_train(
     from immo_hpc.workflow.bench import bench_train as run
 
     outcome = run(cohort, epochs=epochs, repeats=repeats, out=out)
+    emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def bench_kernels(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only the cases that the claims are about.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Time torch.compile beside it.")
+    ] = True,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each kind.")] = 9,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Time the kernels beside plain PyTorch, torch.compile and copying, in one process.
+
+    Example: immo bench kernels --quick --out benchmarks/results/kernels.json
+    """
+    from immo_hpc.workflow.bench import bench_kernels as run
+
+    outcome = run(
+        quick=quick, with_compile=compiled, rounds=rounds, device=device, out=out, say=status
+    )
+    notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())

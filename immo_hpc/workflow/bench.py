@@ -1,10 +1,12 @@
-"""Measured speed on a cohort: prepared into a temporary folder, then timed."""
+"""Measured speed: training on a cohort, prepared into a temporary folder first, and the kernels."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from immo_hpc.bench.kernels import bench_kernels as time_kernels
 from immo_hpc.bench.train import bench_train as time_training
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
@@ -45,3 +47,35 @@ def bench_train(
         prepare_cohort(cohort, shards, ImmoConfig(), source="bench")
         measured = time_training(shards, epochs=epochs, repeats=repeats, out=out)
     return Outcome(measured.to_dict(), measured.text())
+
+
+def bench_kernels(
+    *,
+    quick: bool,
+    with_compile: bool,
+    rounds: int,
+    device: str,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Time the kernels; see `immo_hpc.bench.kernels`.
+
+    Args:
+        quick: Only the cases that the claims are about.
+        with_compile: Time ``torch.compile`` too.
+        rounds: Timings of each contender.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        out: JSON file to write; one that exists is replaced.
+        say: Told each case before it is timed.
+
+    Raises:
+        ConfigError: If the device is not there.
+        OutputError: If ``out`` cannot be written.
+    """
+    if out is not None:
+        require_free(out, force=True)
+    measured = time_kernels(
+        quick=quick, with_compile=with_compile, rounds=rounds, device=device, out=out, say=say
+    )
+    refused = [note for row in measured.rows for note in row.notes if note.startswith("not timed")]
+    return Outcome(measured.to_dict(), measured.text(), tuple(refused))

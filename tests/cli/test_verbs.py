@@ -26,7 +26,7 @@ def done(outcome):
 
 def test_every_verb_shows_an_example(immo):
     listed = done(immo("--help"))
-    for verb in (*VERBS, "bench train"):
+    for verb in (*VERBS, "bench train", "bench kernels"):
         assert verb.split()[0] in listed
         assert "Example: immo" in re.sub(r"\s+", " ", done(immo(*verb.split(), "--help")))
 
