@@ -15,8 +15,6 @@ import torch
 
 from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse
 
-assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_triton_interpreted.py"
-
 STREAM = MaskStream(seed=2**40 + 9, epoch=2**32 - 2)
 SCOPES = ["observed", "kept", "dropped"]
 # (sample, feature) and the bounds of the layers: 512 columns a small tile, 2,048 a large one.
@@ -45,6 +43,7 @@ UPSTREAM = -2.5
 
 @pytest.fixture(autouse=True)
 def _triton(monkeypatch):
+    assert os.environ.get("TRITON_INTERPRET") == "1", "run by test_triton_interpreted.py"
     monkeypatch.setenv("IMMO_KERNELS", "triton")
 
 

@@ -136,10 +136,12 @@ def _add_run(sum_ptr, count_ptr, begin, end, BLOCK: tl.constexpr):
     """Sum and count over the run from ``begin`` to ``end``, in float64 and int64."""
     total = tl.zeros([BLOCK], tl.float64)
     count = tl.zeros([BLOCK], tl.int64)
-    for block in range(begin, end, BLOCK):
-        at = block + tl.arange(0, BLOCK)
+    # Not `for`: the interpreter of triton 3.6 cannot take its bounds from tensors.
+    while begin < end:
+        at = begin + tl.arange(0, BLOCK)
         total += tl.load(sum_ptr + at, mask=at < end, other=0.0).to(tl.float64)
         count += tl.load(count_ptr + at, mask=at < end, other=0).to(tl.int64)
+        begin += BLOCK
     return tl.sum(total), tl.sum(count)
 
 
