@@ -114,6 +114,36 @@ def test_loss_and_gradient(shape, segments, dtype, scope):
     assert_close_to_reference(*problem(shape, segments, dtype, scope=scope))
 
 
+@pytest.mark.parametrize("size", ["counted first", "given"])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize(("shape", "segments"), SHAPES[1::2])
+def test_gradient_written_with_the_loss(monkeypatch, shape, segments, dtype, size):
+    from immo_kernels.masked_wmse import triton
+
+    # Large data are counted before they are scored.
+    monkeypatch.setattr(triton, "_COUNT_FIRST_MIN", 0)
+    normalizer = [3.0, 0.0, 70.0][: len(segments) - 1] if size == "given" else None
+    more = {"scope": "dropped", "normalizer": normalizer}
+    assert_close_to_reference(*problem(shape, segments, dtype, **more))
+
+
+@pytest.mark.parametrize("size", ["counted first", "given"])
+def test_a_gradient_that_nothing_weighs_is_written_once(monkeypatch, size):
+    from immo_kernels.masked_wmse import triton
+
+    monkeypatch.setattr(triton, "_COUNT_FIRST_MIN", 0)
+    x_hat, x, uid, arguments = problem((3, 200), [0, 200], normalizer=7.0)
+    if size == "counted first":
+        arguments["normalizer"] = None
+    guess = x_hat * 1
+    versions = []
+    result = masked_wmse(guess, x, uid, **arguments, overwrite_x_hat=True)
+    written = guess.detach().clone()
+    guess.register_hook(lambda gradient: versions.append(torch.equal(gradient, written)))
+    result.loss.backward()
+    assert versions == [True]
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 def test_loss_against_the_definition(oracle, scope):
     x_hat, x, uid, arguments = problem((3, 61), [0, 19, 61], scope=scope, normalizer=[3.0, 0.0])

@@ -88,8 +88,10 @@ def mask(target, dtype, aligned, num_layers=1, unit=8):
 @functools.cache
 def loss(target, dtype, aligned, num_layers=1, unit=8):
     constants = tile_constants(dtype, aligned, num_layers, unit)
-    constants |= {"SCOPE": "kept", "HAS_RESIDUAL": True, "HAS_MEASURED": True}
+    constants |= {"SCOPE": "kept", "ONLY_COUNTS": False, "HAS_RESIDUAL": True}
+    constants |= {"SLOPE": "counted", "HAS_MEASURED": True}
     types = of_layers(num_layers) | {"sum_ptr": "*fp32", "count_ptr": "*i32"}
+    types |= {"slope_ptr": "*fp32", "slopes": ("fp32",) * num_layers}
     types |= dict.fromkeys(("residual_ptr", "x_hat_ptr", "x_ptr"), "*" + dtype)
     return compiled(masked_wmse._masked_wmse_fwd_kernel, target, 4, constants, **types)
 
@@ -105,8 +107,14 @@ def reduce(target):
     types = dict.fromkeys(("loss_ptr", "layer_sum_ptr", "slope_ptr"), "*fp32")
     types |= {"layer_count_ptr": "*i64", "sum_ptr": "*fp64", "count_ptr": "*i64"}
     types |= {"weight": ("fp32",) * 3, "normalizer": ("fp32",) * 3, "run_starts": ("i32",) * 4}
-    constants = {"BY_COUNT": True, "NUM_LAYERS": 3, "BLOCK": 1024}
+    constants = {"BY_COUNT": True, "IS_SCALED": False, "NUM_LAYERS": 3, "BLOCK": 1024}
     return compiled(masked_wmse._masked_wmse_loss_kernel, target, 4, constants, **types)
+
+
+def scale(target):
+    types = of_layers(2) | dict.fromkeys(("gradient_ptr", "slope_ptr", "upstream_ptr"), "*fp32")
+    constants = {"UNIT": 8, "NUM_LAYERS": 2, "CALLS": 256, "ROWS": 16}
+    return compiled(masked_wmse._masked_wmse_bwd_kernel, target, 4, constants, **types)
 
 
 def layers(target):
@@ -163,7 +171,7 @@ def test_data_moves_16_bytes_at_a_time_and_nothing_spills(tmp_path, target, dtyp
 
 @pytest.mark.parametrize("unit", [8, 1])
 @pytest.mark.parametrize("aligned", [True, False])
-@pytest.mark.parametrize("dtype", BITS)
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("target", NVIDIA)
 def test_eight_values_share_one_call_of_philox(target, dtype, aligned, unit):
     # With unit 1 single elements are loaded, and eight threads hold the values of a call.
@@ -172,12 +180,18 @@ def test_eight_values_share_one_call_of_philox(target, dtype, aligned, unit):
         assert 30 < len(products) <= PRODUCTS_MAX
 
 
-@pytest.mark.parametrize("kernel", [fold, reduce, layers])
+@pytest.mark.parametrize("kernel", [fold, reduce, scale, layers])
 @pytest.mark.parametrize("target", TARGETS)
 def test_small_kernels_do_not_spill(tmp_path, target, kernel):
     used, spilled = registers_and_spills(kernel(target), target, tmp_path)
     assert spilled == 0
     assert used <= 96
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_gradient_is_scaled_16_bytes_at_a_time(target):
+    num_vectors = VALUES[target] // 4
+    assert wide_accesses(scale(target), target) == (num_vectors, num_vectors)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from immo_kernels._layout import by_feature
-from immo_kernels._paths import FORCE_VARIABLE
+from immo_kernels._paths import FORCE_VARIABLE, TRITON_DTYPES, Path
 
 _SEGMENTS = 8  # place among the op's arguments after x_hat
 
@@ -88,12 +88,26 @@ class GraphWmse(torch.autograd.Function):
         return None, _once(gradient), None
 
 
+def _load_triton() -> Callable[..., Any]:
+    from immo_kernels.masked_wmse import triton
+
+    return triton.backward
+
+
+_TRITON = Path(_load_triton, device="cuda", dtypes=TRITON_DTYPES, package="triton")
+
+
 def _scaled_in_place(
     residual: Tensor, slope: Tensor, upstream: Tensor, segments: Sequence[int]
 ) -> Tensor:
-    on_cpu = residual.device.type == "cpu" and os.environ.get(FORCE_VARIABLE) in (None, "", "cpu")
+    forced = os.environ.get(FORCE_VARIABLE) or None
+    on_cpu = residual.device.type == "cpu" and forced in (None, "cpu")
     is_single = residual.dtype == slope.dtype == upstream.dtype == torch.float32
     has_rows = residual.shape[1] <= 1 or residual.stride(1) == 1
+    by_triton = forced in (None, "triton") and slope.dtype == upstream.dtype == torch.float32
+    if by_triton and has_rows and _TRITON.obstacle(residual, is_forced=forced is not None) is None:
+        scaled: Tensor = _TRITON.load()(residual, slope, upstream, segments)
+        return scaled
     if not (on_cpu and is_single and has_rows):
         return residual.mul_(_scale(slope, upstream, segments))
     # The same numbers without torch's threads, which a small batch does not repay (README.md).
