@@ -49,7 +49,10 @@ def _is_turned(place: int, tables: Sequence[Table], known: AbstractSet[str] | No
         names = {name for other in others for name in other.sample_ids}
     in_rows = len(names & set(table.sample_ids))
     in_columns = len(names & set(table.features))
-    return in_columns > in_rows
+    # By share too: a table whose rows are all samples stands as it should, however many of its
+    # features happen to be named like samples.
+    by_share = in_columns * len(table.sample_ids) > in_rows * len(table.features)
+    return in_columns > in_rows and by_share
 
 
 def _turn(table: Table, notices: list[str]) -> Table:

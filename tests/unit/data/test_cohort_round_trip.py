@@ -171,3 +171,13 @@ def test_sparse_matrices_and_padding_are_accepted():
     np.testing.assert_array_equal(found.layers["mg"].values, cohort.layers["mg"].values)
     assert len(found.layers["mb"].rows) == len(cohort.layers["mb"].rows) - 1
     assert any("count as not measured" in notice for notice in found.notices)
+
+
+def test_features_named_like_samples_do_not_turn_a_table():
+    tables = {
+        "one": pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=["a", "b", "c"]),
+        "two": pd.DataFrame({"a": [1.0], "b": [2.0]}, index=["a"]),
+    }
+    cohort = cohort_from_frames(tables)
+    assert cohort.layers["two"].features == ("a", "b")
+    assert cohort.sample_ids == ["a", "b", "c"]
