@@ -15,7 +15,7 @@ help:
 	@echo "make test        install into $(VENV) and run the test suite"
 	@echo "make test-clone  run 'make demo' in a fresh clone with a fresh environment"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench       measured speed of training (needs nothing but this machine)"
+	@echo "make bench       measured speed of training and of the kernels on this machine"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,6 +48,7 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/immo bench train
+	$(BIN)/immo bench kernels --quick
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
