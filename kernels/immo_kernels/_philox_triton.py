@@ -85,8 +85,14 @@ def kept_lanes(
 
 
 @triton.jit
+def entry(numbers, INDEX: tl.constexpr):
+    """One of the integers packed by `immo_kernels._tiles.by_value`, int64."""
+    return numbers[INDEX].to(tl.int64) >> 4
+
+
+@triton.jit
 def of_layer(values, layer, NUM_LAYERS: tl.constexpr):
-    """Entry ``layer`` of a tuple of scalars: an instruction a layer, the same for all lanes."""
+    """Entry ``layer`` of a tuple as it is passed: an instruction a layer, not one a lane."""
     value = values[0]
     for i in tl.static_range(1, NUM_LAYERS):
         value = tl.where(layer == i, values[i], value)
@@ -107,14 +113,14 @@ def tile_of_program(num_tiles, tile_starts, bounds, NUM_LAYERS: tl.constexpr, ST
     tile = program % num_tiles
     layer = tile * 0
     first_tile = layer
-    low = bounds[0].to(tl.int64)
-    high = bounds[1].to(tl.int64)
+    low = entry(bounds, 0)
+    high = entry(bounds, 1)
     for i in tl.static_range(1, NUM_LAYERS):
-        here = tile >= tile_starts[i]
+        here = tile >= entry(tile_starts, i)
         layer = tl.where(here, i, layer)
-        first_tile = tl.where(here, tile_starts[i], first_tile)
-        low = tl.where(here, bounds[i].to(tl.int64), low)
-        high = tl.where(here, bounds[i + 1].to(tl.int64), high)
+        first_tile = tl.where(here, entry(tile_starts, i).to(tl.int32), first_tile)
+        low = tl.where(here, entry(bounds, i), low)
+        high = tl.where(here, entry(bounds, i + 1), high)
     start = ((low >> 3) + (tile - first_tile) * (STEP // 8)) * 8
     first = tl.maximum(low - start, 0).to(tl.int32)
     end = tl.minimum(high - start, STEP).to(tl.int32)

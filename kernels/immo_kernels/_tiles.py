@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +58,19 @@ def tiles_of(segments: tuple[int, ...], is_aligned: bool) -> Tiles:
     step = _CALL * (calls if is_aligned else calls - 1)
     counts = [-(-(high - low // 8 * 8) // step) if high > low else 0 for low, high in layers]
     return Tiles(calls, num_warps, (0, *itertools.accumulate(counts)), is_aligned)
+
+
+def by_value(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Numbers for a kernel's tuple, which reads them back by ``>> 4``.
+
+    Triton compiles anew for a number in a tuple that is 1 or a multiple of 16, whatever
+    ``do_not_specialize`` says; none of these is.
+
+    Example:
+        >>> by_value([0, 1, 16])
+        (2, 18, 258)
+    """
+    return tuple(16 * number + 2 for number in numbers)
 
 
 def with_unit_columns(x: Tensor) -> Tensor:

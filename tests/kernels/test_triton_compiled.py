@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 triton = pytest.importorskip("triton")
 
@@ -206,3 +207,63 @@ def test_no_kernel_uses_atomics(target):
     kernels = (loss(target, "fp32", True), mask(target, "fp32", True), fold(target), reduce(target))
     for kernel in kernels:
         assert not re.findall(r"\b(?:atom|red)\.global", kernel.asm["ptx"])
+
+
+class _DriverWithoutGpu:
+    """What Triton asks before it launches, answered for one sm_90."""
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        return TARGETS["sm_90"]
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Launches end once the kernel is compiled for their arguments; counts the variants."""
+    run = triton.JITFunction.run
+    launched = set()
+
+    def compile_only(kernel, *arguments, warmup, **more):
+        launched.add(kernel)
+        return run(kernel, *arguments, warmup=True, **more)
+
+    monkeypatch.setattr(triton.JITFunction, "run", compile_only)
+    monkeypatch.setattr(triton.runtime.driver, "_active", _DriverWithoutGpu())
+    yield lambda: sum(len(kernel.device_caches[0][0]) for kernel in launched)
+    for kernel in launched:
+        kernel.device_caches.clear()
+
+
+def launch_all(shape, segments, *, first_feature, thresholds, weight, seed):
+    num_layers = len(segments) - 1
+    x, uid = torch.zeros(shape), torch.arange(shape[0])
+    table = torch.ones(shape[0], num_layers, dtype=torch.bool)
+    place = (seed, 3, segments, first_feature)
+    dynamic_mask.forward(x, uid, thresholds, *place, table)
+    for normalizer in (None, weight):
+        residual = torch.empty_like(x)
+        *_, slope = masked_wmse.forward(
+            *(x, x, uid, weight, thresholds, seed, 3, "kept", normalizer, segments),
+            *(first_feature, table, table, residual),
+        )
+        masked_wmse.backward(residual, slope, torch.ones(()), segments)
+    keep_layers.forward(table, uid, 2**31, seed, 3)
+
+
+def test_launches_compile_for_what_they_are_given_and_only_once(monkeypatch, launches):
+    monkeypatch.setattr(masked_wmse, "_COUNT_FIRST_MIN", 0)
+    monkeypatch.setattr(masked_wmse, "_FOLD_MIN", 0)
+    # Triton turns arguments that are 1 or multiples of 16 into other kernels unless told not to.
+    ones = {"first_feature": 8, "thresholds": [1, 16], "weight": [1.0, 2.0], "seed": 1}
+    launch_all((16, 512), [0, 1, 512], **ones)
+    num_variants = launches()
+    other = {"first_feature": 16, "thresholds": [65536, 7], "weight": [0.3, 16.0], "seed": 32}
+    launch_all((17, 512), [0, 256, 512], **other)
+    assert launches() == num_variants
+    launch_all((1, 1), [0, 1], first_feature=1, thresholds=[1], weight=[1.0], seed=2**40)
+    assert launches() > num_variants

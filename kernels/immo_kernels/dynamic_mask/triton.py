@@ -17,6 +17,7 @@ from immo_kernels._philox_triton import (
     tile_of_program,
 )
 from immo_kernels._tiles import (
+    by_value,
     common_unit,
     launch_device,
     shares_rows,
@@ -63,7 +64,7 @@ def _dynamic_mask_fwd_kernel(
     row, _, layer, start, first, end = tile_of_program(
         num_tiles, tile_starts, bounds, NUM_LAYERS, STEP
     )
-    threshold = of_layer(thresholds, layer, NUM_LAYERS)
+    threshold = of_layer(thresholds, layer, NUM_LAYERS) >> 4
     visible = threshold > 0
     if HAS_SHOWN:
         visible = visible & (tl.load(shown_ptr + row * NUM_LAYERS + layer) != 0)
@@ -105,9 +106,9 @@ def forward(
             masked.stride(0) // unit,
             x.stride(0) // unit,
             tiles.num_tiles,
-            tiles.starts,
-            tuple(segments),
-            tuple(thresholds),
+            by_value(tiles.starts),
+            by_value(segments),
+            by_value(thresholds),
             first_feature,
             seed,
             epoch,

@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from immo_kernels._philox_triton import (
+    entry,
     kept_lanes,
     load_tile,
     of_layer,
@@ -23,6 +24,7 @@ from immo_kernels._philox_triton import (
 )
 from immo_kernels._tiles import (
     Tiles,
+    by_value,
     common_unit,
     launch_device,
     shares_rows,
@@ -94,7 +96,7 @@ def _masked_wmse_fwd_kernel(
         num_tiles, tile_starts, bounds, NUM_LAYERS, STEP
     )
     place = row * NUM_LAYERS + layer
-    limit = of_layer(thresholds, layer, NUM_LAYERS)
+    limit = of_layer(thresholds, layer, NUM_LAYERS) >> 4
     if HAS_SHOWN:
         limit = tl.where(tl.load(shown_ptr + place) != 0, limit, 0)
     # Whether any value of the tile can be scored; if not, it is not read.
@@ -175,11 +177,11 @@ def _masked_wmse_fold_kernel(
 ):
     part = tl.program_id(0) % NUM_PARTS
     layer = tl.program_id(0) // NUM_PARTS
-    begin = tile_starts[0].to(tl.int64)
-    end = tile_starts[1].to(tl.int64)
+    begin = entry(tile_starts, 0)
+    end = entry(tile_starts, 1)
     for i in tl.static_range(1, NUM_LAYERS):
-        begin = tl.where(layer == i, tile_starts[i].to(tl.int64), begin)
-        end = tl.where(layer == i, tile_starts[i + 1].to(tl.int64), end)
+        begin = tl.where(layer == i, entry(tile_starts, i), begin)
+        end = tl.where(layer == i, entry(tile_starts, i + 1), end)
     begin *= num_rows
     end *= num_rows
     size = tl.cdiv(end - begin, NUM_PARTS)
@@ -209,8 +211,8 @@ def _masked_wmse_loss_kernel(
     zero = tl.zeros([], tl.float64)
     loss = zero
     for layer in tl.static_range(NUM_LAYERS):
-        begin = run_starts[layer].to(tl.int64) * run_length
-        end = run_starts[layer + 1].to(tl.int64) * run_length
+        begin = entry(run_starts, layer) * run_length
+        end = entry(run_starts, layer + 1) * run_length
         total, count = _add_run(sum_ptr, count_ptr, begin, end, BLOCK)
         size = count.to(tl.float64) if BY_COUNT else zero + normalizer[layer]
         factor = (zero + weight[layer]) / tl.where(size > 0, size, 1.0)
@@ -278,8 +280,8 @@ def backward(residual: Tensor, slope: Tensor, upstream: Tensor, segments: Sequen
             residual.stride(0) // unit,
             residual.shape[0],
             tiles.num_tiles,
-            tiles.starts,
-            tuple(segments),
+            by_value(tiles.starts),
+            by_value(segments),
             UNIT=unit,
             NUM_LAYERS=len(segments) - 1,
             CALLS=tiles.calls,
@@ -341,9 +343,9 @@ def forward(
             x.stride(0) // unit,
             num_rows,
             tiles.num_tiles,
-            tiles.starts,
-            tuple(segments),
-            tuple(thresholds),
+            by_value(tiles.starts),
+            by_value(segments),
+            by_value(thresholds),
             first_feature,
             seed,
             epoch,
@@ -406,7 +408,7 @@ def _reduced(
             tile_sum,
             tile_count,
             num_rows,
-            tiles.starts,
+            by_value(tiles.starts),
             NUM_LAYERS=num_layers,
             NUM_PARTS=_NUM_PARTS,
             BLOCK=_BLOCK,
@@ -424,7 +426,7 @@ def _reduced(
         sums,
         counts,
         run_length,
-        run_starts,
+        by_value(run_starts),
         tuple(weight),
         tuple(weight if normalizer is None else normalizer),
         BY_COUNT=normalizer is None,
