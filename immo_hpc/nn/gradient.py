@@ -35,7 +35,7 @@ class GradientPass:
         size: int,
         rows: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """As `ImmoModel.forward`; of the results only their own gradients can be asked for."""
+        """As `ImmoModel.forward`, without a graph."""
         model = self._model
         with torch.no_grad():
             latent = model.latent_bias.repeat(size, 1)
@@ -52,10 +52,10 @@ class GradientPass:
                 model.place[name]: (places, hidden.index_select(0, places))
                 for name, places in rows.items()
             }
-        return {
-            name: F.linear(shown, model.output_weights[layer], model.output_biases[layer])
-            for name, (layer, (_, shown)) in zip(rows, self._outputs.items(), strict=True)
-        }
+            return {
+                name: F.linear(shown, model.output_weights[layer], model.output_biases[layer])
+                for name, (layer, (_, shown)) in zip(rows, self._outputs.items(), strict=True)
+            }
 
     @torch.no_grad()
     def backward(self, gradients: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.batches import Batch
 from immo_hpc.data.prepared import PreparedCohort
-from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse
+from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse_and_gradient
 
 # Visible values and rows by layer, batch size, rows to reconstruct -> reconstruction by layer.
 Forward = Callable[
@@ -46,17 +46,19 @@ class LayerLoss(NamedTuple):
     """One layer's loss in a batch.
 
     Attributes:
-        loss: Weighted loss, ``()``, differentiable.
+        loss: Weighted loss, ``()``.
         layer_sum: Sum of squared errors over the scored values, ``(1,)``.
         layer_count: Number of scored values, ``(1,)``.
-        x_hat: The reconstruction ``loss`` was computed from; its memory is overwritten, so
-            it is only good for asking autograd for the gradient by it.
+        x_hat: The reconstruction, ``(row, feature)``, with its place in the graph that made it,
+            if any; its memory now holds the gradient.
+        gradient: Gradient of the loss by ``x_hat``, ``(row, feature)``.
     """
 
     loss: Tensor
     layer_sum: Tensor
     layer_count: Tensor
     x_hat: Tensor
+    gradient: Tensor
 
 
 def layer_terms(cohort: PreparedCohort, config: ImmoConfig) -> dict[str, LayerTerm]:
@@ -169,7 +171,7 @@ class Objective:
 
     def _loss(self, x_hat: Tensor, layer: _Measured, shown: Tensor | None, size: int) -> LayerLoss:
         term, config = self.terms[layer.name], self.config.loss
-        result = masked_wmse(
+        result, gradient = masked_wmse_and_gradient(
             x_hat,
             layer.values,
             layer.sample_uid,
@@ -182,7 +184,7 @@ class Objective:
             shown=None if shown is None else shown.unsqueeze(1),
             overwrite_x_hat=True,
         )
-        return LayerLoss(result.loss, result.layer_sum, result.layer_count, x_hat)
+        return LayerLoss(*result, x_hat, gradient)
 
 
 class _Measured(NamedTuple):

@@ -110,10 +110,7 @@ class Trainer:
         if not losses:
             self.sums.add(0.0, 0, {})
             return
-        by_x_hat = torch.autograd.grad(
-            [layer.loss for layer in losses.values()], [layer.x_hat for layer in losses.values()]
-        )
-        self._pass.backward(dict(zip(losses, by_x_hat, strict=True)))
+        self._pass.backward({name: layer.gradient for name, layer in losses.items()})
         norm = self._optimiser.gradient_norm()
         self._optimiser.step(self._note(losses, norm, batch, objective.epoch))
 

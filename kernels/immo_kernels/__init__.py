@@ -7,7 +7,11 @@ The package knows nothing of the rest of the project.
 from immo_kernels._outputs import release_memory
 from immo_kernels.dynamic_mask import dynamic_mask, keep_values
 from immo_kernels.keep_layers import keep_layers
-from immo_kernels.masked_wmse import MaskedWmse, masked_wmse
+from immo_kernels.masked_wmse import (
+    MaskedWmse,
+    masked_wmse,
+    masked_wmse_and_gradient,
+)
 from immo_kernels.stream import MASK_STREAM_VERSION, MaskStream
 
 __all__ = [
@@ -18,5 +22,6 @@ __all__ = [
     "keep_layers",
     "keep_values",
     "masked_wmse",
+    "masked_wmse_and_gradient",
     "release_memory",
 ]

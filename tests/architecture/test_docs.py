@@ -38,5 +38,6 @@ def test_public_names():
         "keep_layers",
         "keep_values",
         "masked_wmse",
+        "masked_wmse_and_gradient",
         "release_memory",
     }

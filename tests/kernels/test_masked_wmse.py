@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from immo_kernels import MaskStream, dynamic_mask, masked_wmse
+from immo_kernels import (
+    MaskedWmse,
+    MaskStream,
+    dynamic_mask,
+    masked_wmse,
+    masked_wmse_and_gradient,
+)
 from immo_kernels.masked_wmse import reference
 
 STREAM = MaskStream(seed=2**40 + 9, epoch=17)
@@ -464,3 +470,32 @@ def test_bad_input_is_named(change, message):
     tensors = [arguments.pop(name) for name in ("x_hat", "x", "sample_uid")]
     with pytest.raises(ValueError, match="masked_wmse: .*" + message):
         masked_wmse(*tensors, **arguments)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("scope", ["observed", "kept", "dropped"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradient_without_autograd_is_that_of_autograd(dtype, scope, overwrite):
+    generator = torch.Generator().manual_seed(4)
+    x, x_hat = torch.randn(2, 13, 37, generator=generator, dtype=dtype)
+    x[torch.rand(13, 37, generator=generator) < 0.3] = torch.nan
+    uid = torch.arange(13)
+    options = {
+        "weight": [0.5, 2.0],
+        "keep_probability": [0.4, 0.8],
+        "stream": MaskStream(seed=9, epoch=2),
+        "segments": [0, 11, 37],
+        "scope": scope,
+    }
+    leaf = x_hat.clone().requires_grad_()
+    expected = masked_wmse(leaf, x, uid, **options)
+    expected.loss.backward()
+
+    given = x_hat.clone()
+    result, gradient = masked_wmse_and_gradient(given, x, uid, overwrite_x_hat=overwrite, **options)
+
+    torch.testing.assert_close(
+        result, MaskedWmse(*(part.detach() for part in expected)), rtol=0, atol=0
+    )
+    torch.testing.assert_close(gradient, leaf.grad, rtol=0, atol=0)
+    assert (gradient.data_ptr() == given.data_ptr()) is overwrite

@@ -57,7 +57,7 @@ class EagerWmse(torch.autograd.Function):
             gradient = (residual * scale).to(residual.dtype)
         else:
             ctx.held = None
-            gradient = _scaled_in_place(residual, slope, upstream, ctx.segments)
+            gradient = scaled_in_place(residual, slope, upstream, ctx.segments)
         return None, _once(gradient), None, None
 
 
@@ -97,9 +97,12 @@ def _load_triton() -> Callable[..., Any]:
 _TRITON = Path(_load_triton, device="cuda", dtypes=TRITON_DTYPES, package="triton")
 
 
-def _scaled_in_place(
-    residual: Tensor, slope: Tensor, upstream: Tensor, segments: Sequence[int]
+def scaled_in_place(
+    residual: Tensor, slope: Tensor, upstream: Tensor | None, segments: Sequence[int]
 ) -> Tensor:
+    """The gradient in the memory of ``residual``; ``upstream`` None: that of the loss itself."""
+    if upstream is None:
+        upstream = slope.new_ones(())
     forced = os.environ.get(FORCE_VARIABLE) or None
     on_cpu = residual.device.type == "cpu" and forced in (None, "cpu")
     is_single = residual.dtype == slope.dtype == upstream.dtype == torch.float32

@@ -20,7 +20,7 @@ from immo_kernels._library import register
 from immo_kernels._outputs import empty
 from immo_kernels._paths import TRITON_DTYPES, Path, choose
 from immo_kernels.masked_wmse import reference
-from immo_kernels.masked_wmse.gradient import EagerWmse, GraphWmse
+from immo_kernels.masked_wmse.gradient import EagerWmse, GraphWmse, scaled_in_place
 from immo_kernels.stream import MaskStream
 
 Scope = Literal["observed", "kept", "dropped"]
@@ -101,35 +101,16 @@ def masked_wmse(
         >>> masked_wmse(x_hat, x, uid, weight=3.0, keep_probability=1.0, stream=stream)
         MaskedWmse(loss=tensor(5.), layer_sum=tensor([5.]), layer_count=tensor([3]))
     """
-    check_matrix("masked_wmse", "x_hat", x_hat)
-    check_matrix("masked_wmse", "x", x)
-    if x_hat.shape != x.shape or x_hat.device != x.device:
-        message = (
-            f"masked_wmse: x_hat and x must be of one shape on one device, got x_hat "
-            f"{tuple(x_hat.shape)} on {x_hat.device}, x {tuple(x.shape)} on {x.device}."
-        )
-        raise ValueError(message)
-    if scope not in _SCOPES:
-        message = f"masked_wmse: scope must be one of {', '.join(_SCOPES)}, got {scope!r}."
-        raise ValueError(message)
-    num_samples, num_features = x.shape
-    bounds = checked_segments("masked_wmse", segments, num_features, first_feature)
-    num_layers = len(bounds) - 1
-    check_uid("masked_wmse", sample_uid, num_samples, x.device)
-    check_table("masked_wmse", "measured", measured, num_samples, num_layers, x.device)
-    check_table("masked_wmse", "shown", shown, num_samples, num_layers, x.device)
-    arguments = (
+    bounds, arguments = _checked(
+        x_hat,
         x,
         sample_uid,
-        checked_layer_values("masked_wmse", "weight", weight, num_layers),
-        checked_thresholds("masked_wmse", keep_probability, num_layers, bits=16),
-        stream.seed,
-        stream.epoch,
+        weight,
+        keep_probability,
+        stream,
         scope,
-        None
-        if normalizer is None
-        else checked_layer_values("masked_wmse", "normalizer", normalizer, num_layers),
-        bounds,
+        normalizer,
+        segments,
         first_feature,
         measured,
         shown,
@@ -149,6 +130,132 @@ def masked_wmse(
         return results
 
     return MaskedWmse(*EagerWmse.apply(run, x_hat, bounds, overwrite_x_hat))  # type: ignore[no-untyped-call]
+
+
+def masked_wmse_and_gradient(
+    x_hat: Tensor,
+    x: Tensor,
+    sample_uid: Tensor,
+    *,
+    weight: float | Sequence[float],
+    keep_probability: float | Sequence[float],
+    stream: MaskStream,
+    scope: Scope = "observed",
+    normalizer: float | Sequence[float] | None = None,
+    segments: Sequence[int] | None = None,
+    first_feature: int = 0,
+    measured: Tensor | None = None,
+    shown: Tensor | None = None,
+    overwrite_x_hat: bool = False,
+) -> tuple[MaskedWmse, Tensor]:
+    """`masked_wmse` and its gradient by ``x_hat``, outside of autograd.
+
+    For a loop that writes its own backward pass: no graph is made and none is walked.
+
+    Args:
+        x_hat: As for `masked_wmse`; whether it requires a gradient does not matter.
+        x: As for `masked_wmse`, like all other arguments.
+        sample_uid: As for `masked_wmse`.
+        weight: As for `masked_wmse`.
+        keep_probability: As for `masked_wmse`.
+        stream: As for `masked_wmse`.
+        scope: As for `masked_wmse`.
+        normalizer: As for `masked_wmse`.
+        segments: As for `masked_wmse`.
+        first_feature: As for `masked_wmse`.
+        measured: As for `masked_wmse`.
+        shown: As for `masked_wmse`.
+        overwrite_x_hat: Put the gradient into the memory of ``x_hat``.
+
+    Returns:
+        The loss, and its gradient, shape and dtype of ``x_hat``; 0 where nothing is scored.
+
+    Raises:
+        ValueError: As `masked_wmse`.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0]])
+        >>> x_hat = torch.tensor([[1.0, 4.0]])
+        >>> _, gradient = masked_wmse_and_gradient(
+        ...     x_hat, x, torch.tensor([42]), weight=1.0, keep_probability=1.0,
+        ...     stream=MaskStream(seed=0, epoch=0))
+        >>> gradient
+        tensor([[0., 2.]])
+    """
+    bounds, arguments = _checked(
+        x_hat,
+        x,
+        sample_uid,
+        weight,
+        keep_probability,
+        stream,
+        scope,
+        normalizer,
+        segments,
+        first_feature,
+        measured,
+        shown,
+    )
+    x_hat = x_hat.detach()
+    if overwrite_x_hat:
+        _check_overwritable(x_hat)
+        path = choose("masked_wmse", _PATHS, x_hat, x)
+        loss, layer_sum, layer_count, slope = path(x_hat, *arguments, x_hat)
+        residual = x_hat
+    else:
+        loss, layer_sum, layer_count, slope, residual = _run(x_hat, *arguments, True)
+    gradient = scaled_in_place(residual, slope, None, bounds)
+    return MaskedWmse(loss, layer_sum, layer_count), gradient
+
+
+def _checked(
+    x_hat: Tensor,
+    x: Tensor,
+    sample_uid: Tensor,
+    weight: float | Sequence[float],
+    keep_probability: float | Sequence[float],
+    stream: MaskStream,
+    scope: Scope,
+    normalizer: float | Sequence[float] | None,
+    segments: Sequence[int] | None,
+    first_feature: int,
+    measured: Tensor | None,
+    shown: Tensor | None,
+) -> tuple[Sequence[int], tuple[Any, ...]]:
+    """Bounds of the segments, and the arguments of a path between ``x_hat`` and the residual."""
+    check_matrix("masked_wmse", "x_hat", x_hat)
+    check_matrix("masked_wmse", "x", x)
+    if x_hat.shape != x.shape or x_hat.device != x.device:
+        message = (
+            f"masked_wmse: x_hat and x must be of one shape on one device, got x_hat "
+            f"{tuple(x_hat.shape)} on {x_hat.device}, x {tuple(x.shape)} on {x.device}."
+        )
+        raise ValueError(message)
+    if scope not in _SCOPES:
+        message = f"masked_wmse: scope must be one of {', '.join(_SCOPES)}, got {scope!r}."
+        raise ValueError(message)
+    num_samples, num_features = x.shape
+    bounds = checked_segments("masked_wmse", segments, num_features, first_feature)
+    num_layers = len(bounds) - 1
+    check_uid("masked_wmse", sample_uid, num_samples, x.device)
+    check_table("masked_wmse", "measured", measured, num_samples, num_layers, x.device)
+    check_table("masked_wmse", "shown", shown, num_samples, num_layers, x.device)
+    return bounds, (
+        x,
+        sample_uid,
+        checked_layer_values("masked_wmse", "weight", weight, num_layers),
+        checked_thresholds("masked_wmse", keep_probability, num_layers, bits=16),
+        stream.seed,
+        stream.epoch,
+        scope,
+        None
+        if normalizer is None
+        else checked_layer_values("masked_wmse", "normalizer", normalizer, num_layers),
+        bounds,
+        first_feature,
+        measured,
+        shown,
+    )
 
 
 def _check_overwritable(x_hat: Tensor) -> None:

@@ -27,6 +27,12 @@ def configured(new_config, **sections):
     return config.model_copy(update={"model": model, **sections})
 
 
+def backward(losses):
+    """What the trainer does with its own backward pass, by autograd."""
+    layers = losses.values()
+    torch.autograd.backward([layer.x_hat for layer in layers], [layer.gradient for layer in layers])
+
+
 def reference_loss(model, objective, batch):
     """Equations 1, 2, 3 and 7 on the padded rectangle, from `keep_values` and `keep_layers`."""
     config, stream = objective.config, objective.stream
@@ -84,7 +90,7 @@ def test_step_follows_the_equations(cohort, new_config, scope, normalizer, layer
     model.zero_grad()
 
     losses = objective.losses(model, batch)
-    torch.autograd.backward([layer.loss for layer in losses.values()])
+    backward(losses)
 
     assert_close(sum(layer.loss for layer in losses.values()), expected, rtol=1e-5, atol=1e-6)
     for name, parameter in model.named_parameters():
@@ -128,7 +134,7 @@ def step(model, objective, batch):
     model.encode = lambda shown, size: latents.append(encode(shown, size)) or latents[-1]
     losses = objective.losses(model, batch)
     del model.encode
-    torch.autograd.backward([layer.loss for layer in losses.values()])
+    backward(losses)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.load_state_dict(state)
     return latents[0].detach(), [layer.loss.detach() for layer in losses.values()], gradients
@@ -170,7 +176,7 @@ def test_missing_values_leave_gradients_finite(cohort, new_config, size):
 
     losses = objective.losses(model, Batch(keep, layers))
     if losses:
-        torch.autograd.backward([layer.loss for layer in losses.values()])
+        backward(losses)
 
     assert "mt" not in losses
     for name, parameter in model.named_parameters():
