@@ -1,6 +1,9 @@
 """Each verb on a small cohort, as a user types it."""
 
+import contextlib
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -73,6 +76,30 @@ def test_json_of_every_step(immo, small_cohort, tmp_path, tiny):
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
     # What the shards were made with is what the run starts from.
     assert "seed: 5" in (tmp_path / "r" / "config.yaml").read_text()
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(trained, tmp_path, tiny):
+    program = [sys.executable, "-c", "from immo_hpc.cli import main; main()"]
+    words = ["train", str(trained / "shards"), *tiny]
+    piped = subprocess.run(
+        [*program, *words[:2], str(tmp_path / "piped"), *words[2:]],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert [line.split()[1] for line in piped.stderr.splitlines()] == ["1/3", "2/3", "3/3"]
+    reader, writer = pty.openpty()
+    command = [*program, *words[:2], str(tmp_path / "terminal"), *words[2:]]
+    process = subprocess.Popen(command, stderr=writer)
+    os.close(writer)
+    shown = b""
+    with contextlib.suppress(OSError):  # what a terminal says at its end
+        while chunk := os.read(reader, 65536):
+            shown += chunk
+    assert process.wait() == 0
+    os.close(reader)
+    assert b"3/3" in shown
+    assert b"epoch 1/3" not in shown
 
 
 def test_split_cannot_be_changed_after_preparing(immo, trained, tmp_path):
