@@ -85,12 +85,16 @@ def prepare_cohort(cohort: Cohort, shards: Path, config: ImmoConfig, *, source: 
     )
     layers = {name: _layer_counts(cohort, prepared, name) for name in prepared.layers}
     sides = _split_counts(prepared)
+
+    def people(num_subjects: int) -> str:
+        return "" if cohort.roles.subject is None else f"{num_subjects} people, "
+
     lines = [
         f"{shards}: {len(prepared.samples)} samples",
         *_layer_lines(preparation, layers),
         "  split: "
         + "; ".join(
-            f"{side} {counts['subjects']} people, {counts['samples']} samples"
+            f"{side} {people(counts['subjects'])}{counts['samples']} samples"
             for side, counts in sides.items()
         ),
     ]
