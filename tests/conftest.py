@@ -1,8 +1,10 @@
 """Fixtures shared by every suite."""
 
 import os
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -22,3 +24,11 @@ def cohorts_dir():
             "real cohorts absent: set IMMO_COHORTS to the folder that holds ibdmdb/ and ipop/"
         )
     return Path(named)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_in_any_order():
+    """Give every test the same global draws, whatever ran before it."""
+    np.random.seed(0)  # noqa: NPY002 - libraries under test may draw from it
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
