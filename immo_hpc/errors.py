@@ -43,3 +43,7 @@ class InterruptedRun(ImmoError, RuntimeError):
 
 class OutputError(ImmoError, OSError):
     """An output that exists already or cannot be written (disk full, no permission)."""
+
+
+class BusyError(ImmoError, RuntimeError):
+    """A folder or file that another living process works at; wait for it, or stop it."""

@@ -40,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _fsync(path.parent)
     except OSError as error:
-        _refuse(path, error)
+        refuse_output(path, error)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,7 +75,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _fsync(path.parent)
     except OSError as error:
-        _refuse(path, error)
+        refuse_output(path, error)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -97,18 +97,20 @@ def require_absent(path: Path) -> None:
         raise OutputError(message)
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def is_disk_full(error: OSError) -> bool:
+    """True if the disk, or the user's share of it, is full."""
+    return error.errno in _NO_SPACE
 
 
-def _refuse(path: Path, error: OSError) -> NoReturn:
+def refuse_output(path: Path, error: OSError) -> NoReturn:
+    """Say in the user's words why ``path`` cannot be written.
+
+    Raises:
+        OutputError: Always; ``error`` itself if it is one.
+    """
     if isinstance(error, OutputError):
         raise error
-    if error.errno in _NO_SPACE:
+    if is_disk_full(error):
         message = (
             f"{path}: the disk is full or over quota ({error.strerror}). Nothing was left "
             "half-written; free some space or choose another place, and repeat the command."
@@ -119,3 +121,11 @@ def _refuse(path: Path, error: OSError) -> NoReturn:
         "Check that the folder exists and that you may write to it."
     )
     raise OutputError(message) from error
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

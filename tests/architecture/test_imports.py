@@ -19,7 +19,7 @@ ROWS = [
     ["immo_hpc.nn"],
     ["immo_hpc.data"],
     ["immo_hpc.config"],
-    ["immo_hpc.files", "immo_hpc.errors", "immo_hpc._version"],
+    ["immo_hpc.files", "immo_hpc.errors", "immo_hpc.lease", "immo_hpc.work", "immo_hpc._version"],
     ["immo_kernels"],
 ]
 # What a room may never import, beyond the rows above it.
@@ -27,6 +27,8 @@ NEVER = {
     "immo_hpc.config": {"torch"},
     "immo_hpc.errors": {"torch"},
     "immo_hpc.files": {"torch"},
+    "immo_hpc.lease": {"torch"},
+    "immo_hpc.work": {"torch"},
     "immo_hpc.nn": {"pathlib", "safetensors", "pyarrow", "json"},
     "immo_hpc.train": {"optuna", "submitit"},
     "immo_hpc.search": {"submitit"},
