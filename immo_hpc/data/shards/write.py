@@ -17,13 +17,10 @@ from immo_hpc._version import __version__
 from immo_hpc.data.manifest import Manifest, Pattern, ShardFile, write_manifest
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
-from immo_hpc.data.shards import schema
+from immo_hpc.data.shards import layout, schema
 from immo_hpc.errors import ShardError
 
 DType = Literal["float32", "float16"]
-
-# Bytes of a row group in which all layers are measured: bounds memory beyond the cohort's.
-_ROW_GROUP_BYTES = 8 * 2**20
 
 
 def write_shards(
@@ -139,15 +136,8 @@ def _write_shard(
         metadata={schema.TAG: schema.shard_tag(features)},
     )
     row_bytes = sum(len(names) for names in features.values()) * np.dtype(dtype).itemsize
-    group_rows = max(1, _ROW_GROUP_BYTES // row_bytes)
-    # Values hardly repeat, so a dictionary and statistics only cost; LZ4 shrinks runs of
-    # missing values at no cost in reading. Page checksums tell later where damage sits.
-    options = {
-        "compression": "lz4",
-        "use_dictionary": [name for name in samples.column_names if name != "sample_uid"],
-        "write_statistics": samples.column_names,
-        "write_page_checksum": True,
-    }
+    group_rows = layout.rows_per_group(row_bytes)
+    options = layout.writer_options(samples.column_names, features)
     with (
         files.atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, arrow_schema, **options) as writer,

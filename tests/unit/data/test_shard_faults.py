@@ -12,7 +12,7 @@ import pytest
 
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
-from immo_hpc.data.shards import read_shards, verify_shards, write, write_shards
+from immo_hpc.data.shards import layout, read_shards, verify_shards, write_shards
 from immo_hpc.errors import ShardError
 
 NUM_SAMPLES, NUM_FEATURES = 12, 6
@@ -33,7 +33,7 @@ def make_cohort(prefix="s", feature="f"):
 @pytest.fixture
 def shards(tmp_path, monkeypatch):
     """Two shards of two row groups of three samples."""
-    monkeypatch.setattr(write, "_ROW_GROUP_BYTES", 3 * 2 * NUM_FEATURES * 4)
+    monkeypatch.setattr(layout, "GROUP_BYTES", 3 * 2 * NUM_FEATURES * 4)
     folder = tmp_path / "shards"
     write_shards(make_cohort(), Preparation({}), folder, rows_per_shard=6)
     return folder

@@ -20,7 +20,7 @@ from immo_hpc.config import PreparationConfig
 from immo_hpc.data.cohort import Cohort, Layer, Roles
 from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
-from immo_hpc.data.shards import read_shards, verify_shards, write, write_shards
+from immo_hpc.data.shards import layout, read_shards, verify_shards, write_shards
 from immo_hpc.errors import OutputError, ShardError
 
 DOCS = Path(__file__).parents[3] / "docs" / "shards.md"
@@ -104,7 +104,7 @@ def test_write_then_read_is_the_identity(
     cohort = make_cohort(seed, num_samples, split=split)
     folder = tmp_path_factory.mktemp("any") / "shards"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "_ROW_GROUP_BYTES", group_bytes)
+        patch.setattr(layout, "GROUP_BYTES", group_bytes)
         written = write_shards(cohort, preparation, folder, rows_per_shard=rows_per_shard)
     found = read_shards(folder)
     assert_same(found.cohort, cohort)
@@ -297,7 +297,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 
 
 def test_row_groups_are_bounded(tmp_path, preparation, monkeypatch):
-    monkeypatch.setattr(write, "_ROW_GROUP_BYTES", 4 * 8 * 4)
+    monkeypatch.setattr(layout, "GROUP_BYTES", 4 * 8 * 4)
     write_shards(make_cohort(num_samples=11), preparation, tmp_path / "shards")
     with pq.ParquetFile(tmp_path / "shards" / "00000.parquet") as shard:
         rows = [shard.metadata.row_group(group).num_rows for group in range(shard.num_row_groups)]
