@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -57,6 +57,29 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """One step by which a set grew.
+
+    Attributes:
+        source: Where what was added came from, in words.
+        samples: Samples that were added.
+        completed: Samples that were there and got layers they did not have.
+        layers: Layers that the set did not have.
+        features: Number of features that joined each layer, by layer.
+        content: SHA-256 over what was asked to be added, by which a repeated request is known.
+        created_by: Versions of the programs that added it.
+    """
+
+    source: str
+    samples: Count
+    completed: Count
+    layers: tuple[str, ...]
+    features: Mapping[str, Count]
+    content: Sha256
+    created_by: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything about a shard set that is not in its rows.
 
@@ -73,6 +96,7 @@ class Manifest:
         source: Where the cohort came from, in words; None if not told.
         notices: What was guessed or put right in the cohort, as sentences.
         created_by: Versions of the programs that wrote the set.
+        history: Steps by which the set grew since it was prepared, first to last.
     """
 
     features: Mapping[str, tuple[str, ...]]
@@ -87,6 +111,12 @@ class Manifest:
     source: str | None
     notices: tuple[str, ...]
     created_by: Mapping[str, str]
+    history: tuple[Growth, ...] = field(default=())
+
+    @property
+    def generation(self) -> int:
+        """1 as prepared, one more with each growth."""
+        return len(self.history) + 1
 
     @property
     def num_samples(self) -> int:
@@ -104,6 +134,11 @@ def features_digest(features: Mapping[str, Sequence[str]]) -> str:
     return hashlib.sha256(_canonical(names)).hexdigest()
 
 
+def kept_name(generation: int) -> str:
+    """File that keeps the manifest of an earlier generation."""
+    return f"manifest-{generation}.json"
+
+
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write ``manifest.json`` in one step, with a checksum over its own content.
 
@@ -111,6 +146,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         ShardError: If the preparation holds something that JSON cannot.
     """
     content = {"format": FORMAT, "version": VERSION} | _adapter().dump_python(manifest)
+    if not manifest.history:
+        del content["history"]
     try:
         content[_CHECKSUM] = hashlib.sha256(_canonical(content)).hexdigest()
     except (TypeError, ValueError) as error:
@@ -121,14 +158,33 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     files.write_text(folder / MANIFEST_NAME, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, generation: int | None = None) -> Manifest:
     """Read and check ``folder/manifest.json``; the shards themselves are not opened.
+
+    Args:
+        folder: Folder of shards.
+        generation: The set as it was then (`Manifest.generation`); as it is now if None.
 
     Raises:
         ShardError: If there is no manifest, it is truncated, changed, of another format or
-            version, or contradicts itself.
+            version, or contradicts itself; or if that generation is not kept.
     """
-    path = folder / MANIFEST_NAME
+    if generation is None:
+        return _read_manifest(folder / MANIFEST_NAME)
+    path = folder / kept_name(generation)
+    if path.exists():
+        return _read_manifest(path)
+    manifest = _read_manifest(folder / MANIFEST_NAME)
+    if manifest.generation == generation:
+        return manifest
+    message = (
+        f"{folder}: expected to find generation {generation} of this set, found no {path.name}; "
+        f"the set is at generation {manifest.generation} ('immo shards ls' tells which are kept)."
+    )
+    raise ShardError(message)
+
+
+def _read_manifest(path: Path) -> Manifest:
     content = _read_json(path)
     _require_version(path, content)
     stored = content.pop(_CHECKSUM, None)
