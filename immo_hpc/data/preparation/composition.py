@@ -12,9 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from immo_hpc.data.preparation.rows import Block, TrainingRows
+from immo_hpc.data.preparation.statistics import (
+    Statistics,
+    means,
+    merge_by,
+    merge_lists,
+    merge_means,
+    merge_smallest,
+    prefixed,
+)
 from immo_hpc.data.preparation.transform import (
     Transform,
-    mean_profile,
+    learn_profile,
     measured_share,
     median_positive,
 )
@@ -94,15 +104,28 @@ class Composition(Transform):
         return np.where(measured, result, np.nan)
 
 
-def fit_composition(values: NDArray[np.float64]) -> Composition:
-    """Fit to training rows, ``(row, feature)``; every feature is positive in some row."""
-    profile = mean_profile(values)
-    proportion = _closed(values, measured_share(~np.isnan(values), profile))
-    delta = ZERO_SHARE * np.where(proportion > 0, proportion, np.inf).min(axis=0)
-    plain = Composition(1.0, delta, profile, np.zeros(values.shape[1]))
-    log, scale = plain.forward(values)
-    centre = np.nanmean(log, axis=0)
-    return Composition(median_positive(scale), delta, profile, centre - centre.mean())
+def fit_composition(rows: TrainingRows) -> Composition:
+    """Fit to training rows; every feature is positive in some row."""
+    profile = learn_profile(rows)
+
+    def smallest(block: Block) -> Statistics:
+        share = measured_share(~np.isnan(block.values), profile)
+        proportion = _closed(block.values, share)
+        positive = np.where(proportion > 0, proportion, np.inf)
+        return {"proportion": positive.min(axis=0, initial=np.inf)}
+
+    delta = ZERO_SHARE * rows.learn("smallest", smallest, merge_smallest)["proportion"]
+    plain = Composition(1.0, delta, profile, np.zeros(len(profile)))
+
+    def logs(block: Block) -> Statistics:
+        log, scale = plain.forward(block.values)
+        return {**prefixed("log.", means(log)), "row.scale": scale}
+
+    merge = merge_by({"log.": merge_means, "row.": merge_lists})
+    found = rows.learn("centre", logs, merge)
+    centre = found["log.mean"]
+    median = median_positive(found["row.scale"])
+    return Composition(median, delta, profile, centre - centre.mean())
 
 
 def _closed(values: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:

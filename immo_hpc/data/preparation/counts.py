@@ -7,12 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.data.preparation.tmm import choose_reference, tmm_factors
+from immo_hpc.data.preparation.rows import Block, TrainingRows
+from immo_hpc.data.preparation.statistics import (
+    Statistics,
+    merge_by,
+    merge_lists,
+    merge_means,
+    prefixed,
+)
+from immo_hpc.data.preparation.tmm import choose_reference, row_richness, tmm_factors
 from immo_hpc.data.preparation.transform import (
     Transform,
-    mean_profile,
     measured_share,
     median_positive,
+    profile_of,
+    profile_statistics,
 )
 
 # Pseudo-count, in counts of a library of median effective size.
@@ -51,9 +60,9 @@ class Counts(Transform):
 
     def effective_library(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Effective library size of each row, ``(row,)``, counts."""
-        library = np.nansum(values, axis=1) / measured_share(~np.isnan(values), self.profile)
+        library = _library(values, self.profile)
         if self.reference.size == 0:
-            return np.asarray(library)
+            return library
         return np.asarray(library * tmm_factors(values, self.reference) / self.normalizer)
 
     def inverse(
@@ -65,12 +74,32 @@ class Counts(Transform):
         return np.asarray(per_million * scale[:, None] / 1e6)
 
 
-def fit_counts(values: NDArray[np.float64], *, tmm: bool) -> Counts:
-    """Fit to training rows, ``(row, feature)``; every feature is positive in some row."""
-    reference = choose_reference(values) if tmm else np.empty(0)
-    normalizer = 1.0
+def fit_counts(rows: TrainingRows, *, tmm: bool) -> Counts:
+    """Fit to training rows; every feature is positive in some row."""
+
+    def looks(block: Block) -> Statistics:
+        richness = row_richness(block.values) if tmm else {}
+        places = {"row.place": block.places}
+        return prefixed("share.", profile_statistics(block)) | prefixed("row.", richness) | places
+
+    merge = merge_by({"share.": merge_means, "row.": merge_lists})
+    found = rows.learn("profile", looks, merge)
+    profile = profile_of({"mean": found["share.mean"]})
+    reference = np.empty(0)
     if tmm:
-        normalizer = float(np.exp(np.log(tmm_factors(values, reference)).mean()))
-    unfinished = Counts(1.0, 1.0, mean_profile(values), reference, normalizer)
-    median = median_positive(unfinished.effective_library(values))
-    return Counts(median, PSEUDO_COUNT * 1e6 / median, unfinished.profile, reference, normalizer)
+        chosen = choose_reference(*(found[f"row.{name}"] for name in ("total", "quartile", "root")))
+        reference = rows.row(int(found["row.place"][chosen]))
+
+    def libraries(block: Block) -> Statistics:
+        factor = tmm_factors(block.values, reference) if tmm else np.ones(len(block.values))
+        return {"library": _library(block.values, profile), "factor": factor}
+
+    found = rows.learn("library", libraries, merge_lists)
+    normalizer = float(np.exp(np.log(found["factor"]).mean()))
+    median = median_positive(found["library"] * found["factor"] / normalizer)
+    return Counts(median, PSEUDO_COUNT * 1e6 / median, profile, reference, normalizer)
+
+
+def _library(values: NDArray[np.float64], profile: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.nansum(values, axis=1)
+    return np.asarray(total / measured_share(~np.isnan(values), profile))

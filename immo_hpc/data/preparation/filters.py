@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind, PreparationConfig
+from immo_hpc.data.blocks import row_blocks
 from immo_hpc.data.cohort import Layer
+from immo_hpc.data.preparation.rows import BLOCK_BYTES
+from immo_hpc.data.preparation.statistics import Statistics, merged
 from immo_hpc.errors import CohortError
 
 _RELATIVE: tuple[LayerKind, ...] = ("composition", "counts")
@@ -20,8 +24,17 @@ def is_relative(kind: LayerKind) -> bool:
     return kind in _RELATIVE
 
 
+def screen_statistics(values: NDArray[np.float64]) -> Statistics:
+    """Numbers of rows, and by feature of measured and of positive values; for `screen`."""
+    return {
+        "rows": np.array(len(values)),
+        "measured": np.count_nonzero(~np.isnan(values), axis=0),
+        "positive": np.count_nonzero(values > 0, axis=0),
+    }
+
+
 def screen(
-    values: NDArray[np.float32], kind: LayerKind, config: PreparationConfig
+    counts: Statistics, kind: LayerKind, config: PreparationConfig
 ) -> dict[str, NDArray[np.bool_]]:
     """The filters on untransformed values: True, by filter, where a feature is dropped by it.
 
@@ -29,16 +42,15 @@ def screen(
     counts must be above zero at least once, whatever ``min_prevalence`` is.
 
     Args:
-        values: Training rows, ``(row, feature)``, original units, NaN = missing.
+        counts: Merged `screen_statistics` of the training rows.
         kind: Kind of the layer.
         config: Limits of the filters.
     """
-    measured = np.count_nonzero(~np.isnan(values), axis=0)
-    scarce = measured < max(1.0, config.min_measured * len(values))
+    num_rows = int(counts["rows"])
+    scarce = counts["measured"] < max(1.0, config.min_measured * num_rows)
     rare = np.zeros_like(scarce)
     if is_relative(kind):
-        positive = np.count_nonzero(values > 0, axis=0)
-        rare = ~scarce & (positive < max(1.0, config.min_prevalence * len(values)))
+        rare = ~scarce & (counts["positive"] < max(1.0, config.min_prevalence * num_rows))
     return {"min_measured": scarce, "min_prevalence": rare}
 
 
@@ -61,20 +73,62 @@ def check_domain(layer: Layer, kind: LayerKind, sample_ids: Sequence[str]) -> No
         CohortError: For infinite values; for negative ones in a composition, counts or
             intensities; for anything but 0 and 1 in a binary layer.
     """
-    values = layer.values
-    wrong, expected, remedy = np.isinf(values), "finite values", "Correct the table."
-    if kind in _NOT_NEGATIVE and not wrong.any():
-        wrong, expected = values < 0, "values of 0 or more"
-        remedy = "Correct the table, or give the layer the kind 'continuous' if it is in logs."
-    elif kind == "binary" and not wrong.any():
-        wrong, expected = ~(np.isnan(values) | (values == 0) | (values == 1)), "0 or 1"
-        remedy = "Give the layer the kind 'continuous'."
-    if not wrong.any():
+    blocks = row_blocks(layer.values, block_bytes=BLOCK_BYTES)
+    parts = [domain_statistics(values, places, kind) for places, values in blocks]
+    if parts:
+        refuse_domain(merged(parts, merge_domain), layer, kind, sample_ids)
+
+
+def domain_statistics(
+    values: NDArray[Any], places: NDArray[np.int64], kind: LayerKind
+) -> Statistics:
+    """Number of values the kind does not allow, and place and value of the first.
+
+    Args:
+        values: ``(row, feature)``, original units.
+        places: Place of each row in its layer, ``(row,)``.
+        kind: Kind of the transform.
+
+    Returns:
+        ``infinite`` and ``barred``: count, row, column, value; float64, ``(4,)`` each.
+    """
+    infinite = np.isinf(values)
+    if kind in _NOT_NEGATIVE:
+        barred = values < 0
+    elif kind == "binary":
+        barred = ~(np.isnan(values) | (values == 0) | (values == 1))
+    else:
+        barred = np.zeros_like(infinite)
+    return {"infinite": _first(values, places, infinite), "barred": _first(values, places, barred)}
+
+
+def merge_domain(one: Statistics, other: Statistics) -> Statistics:
+    """Statistics of rows that follow each other."""
+    both = {}
+    for name in one:
+        first = one[name] if one[name][0] else other[name]
+        both[name] = np.array([one[name][0] + other[name][0], *first[1:]])
+    return both
+
+
+def refuse_domain(
+    found: Statistics, layer: Layer, kind: LayerKind, sample_ids: Sequence[str]
+) -> None:
+    """Raise what `check_domain` raises, if merged `domain_statistics` found anything."""
+    if found["infinite"][0]:
+        count, row, column, value = found["infinite"]
+        expected, remedy = "finite values", "Correct the table."
+    elif found["barred"][0]:
+        count, row, column, value = found["barred"]
+        expected, remedy = "0 or 1", "Give the layer the kind 'continuous'."
+        if kind in _NOT_NEGATIVE:
+            expected = "values of 0 or more"
+            remedy = "Correct the table, or give the layer the kind 'continuous' if it is in logs."
+    else:
         return
-    row, column = (int(place) for place in np.argwhere(wrong)[0])
     message = (
-        f"{where(layer)}, kind {kind}: sample '{sample_ids[layer.rows[row]]}', feature "
-        f"'{layer.features[column]}' is {values[row, column]} ({int(wrong.sum())} such values); "
+        f"{where(layer)}, kind {kind}: sample '{sample_ids[layer.rows[int(row)]]}', feature "
+        f"'{layer.features[int(column)]}' is {np.float32(value)} ({int(count)} such values); "
         f"expected {expected}. {remedy}"
     )
     raise CohortError(message)
@@ -83,3 +137,12 @@ def check_domain(layer: Layer, kind: LayerKind, sample_ids: Sequence[str]) -> No
 def where(layer: Layer) -> str:
     """The layer's name, and its file if it came from one, for messages."""
     return f"layer '{layer.name}'" + (f" ({layer.source})" if layer.source else "")
+
+
+def _first(
+    values: NDArray[Any], places: NDArray[np.int64], wrong: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    if not wrong.any():
+        return np.zeros(4)
+    row, column = divmod(int(wrong.argmax()), wrong.shape[1])
+    return np.array([np.count_nonzero(wrong), places[row], column, values[row, column]])

@@ -14,6 +14,7 @@ from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.preparation.filters import check_domain
 from immo_hpc.data.preparation.fit import fit_layer
 from immo_hpc.data.preparation.layer import LayerPreparation
+from immo_hpc.data.preparation.rows import Reduction, in_memory
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.errors import ConfigError
 
@@ -121,23 +122,40 @@ class Preparation:
 
 
 def fit_preparation(
-    cohort: Cohort, train: NDArray[np.int64], config: PreparationConfig
+    cohort: Cohort,
+    train: NDArray[np.int64],
+    config: PreparationConfig,
+    *,
+    reduction: Reduction = in_memory,
 ) -> Preparation:
     """Fit the preparation of every layer on training samples only.
+
+    The layers may be larger than memory; what is fitted is the same to the last bit in
+    memory and from disk, with any reduction.
 
     Args:
         cohort: Samples in original units; those outside ``train`` are not looked at.
         train: Places of the training samples, ``(train sample,)``, in any order.
         config: Filters and options.
+        reduction: Who computes the statistics of chunks of rows (`in_folder`).
 
     Raises:
         CohortError: If a training sample holds a value that its layer's kind does not allow,
             or a layer has no training sample or no feature left (`fit_layer`).
     """
-    learnt = cohort.take(np.unique(train))
-    for layer in learnt.layers.values():
-        check_domain(layer, layer.kind, learnt.sample_ids)
-    return Preparation({name: fit_layer(layer, config) for name, layer in learnt.layers.items()})
+    is_train = np.zeros(len(cohort.samples), dtype=np.bool_)
+    is_train[train] = True
+    layers = {}
+    for number, layer in enumerate(cohort.layers.values()):
+        layers[layer.name] = fit_layer(
+            layer,
+            np.flatnonzero(is_train[layer.rows]),
+            cohort.sample_ids,
+            config,
+            reduction=reduction,
+            name=f"{number}",
+        )
+    return Preparation(layers)
 
 
 def _absent(preparation: LayerPreparation) -> PreparedLayer:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from immo_hpc.data.preparation.rows import Block, TrainingRows
+from immo_hpc.data.preparation.statistics import Statistics, means, merge_means
 from immo_hpc.data.preparation.transform import Transform
 
 # Offset of a feature: this share of its smallest positive training value.
@@ -42,7 +44,7 @@ class Intensity(Transform):
         """Log intensities; see `Transform`."""
         log = np.log2(values + self.offset)
         if self.reference.size:
-            log = np.stack([_on_reference(row, self.reference) for row in log])
+            log = np.array([_on_reference(row, self.reference) for row in log]).reshape(log.shape)
         return log, np.ones(len(values))
 
     def inverse(
@@ -53,16 +55,31 @@ class Intensity(Transform):
         return np.where(result < _ROUNDING * self.offset, 0.0, result)
 
 
-def fit_intensity(values: NDArray[np.float64], *, quantile: bool) -> Intensity:
-    """Fit to training rows, ``(row, feature)``."""
-    smallest = np.where(values > 0, values, np.inf).min(axis=0)
+def smallest_positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Smallest value above 0 of each feature, ``(feature,)``; infinite where there is none."""
+    return np.asarray(np.where(values > 0, values, np.inf).min(axis=0, initial=np.inf))
+
+
+def fit_intensity(
+    rows: TrainingRows, smallest: NDArray[np.float64], *, quantile: bool
+) -> Intensity:
+    """Fit to training rows.
+
+    Args:
+        rows: The rows; only looked at for ``quantile``.
+        smallest: Their smallest positive values, ``(feature,)`` (`smallest_positive`).
+        quantile: Whether rows are quantile-normalised.
+    """
     offset = np.where(np.isfinite(smallest), OFFSET_SHARE * smallest, 1.0)
-    reference = np.empty(0)
-    if quantile:
-        log = np.log2(values + offset)
-        wanted = _positions(min(values.shape[1], _MOST_QUANTILES))
-        reference = np.mean([_quantiles(row, wanted) for row in log], axis=0)
-    return Intensity(1.0, offset, reference)
+    if not quantile:
+        return Intensity(1.0, offset, np.empty(0))
+    wanted = _positions(min(len(offset), _MOST_QUANTILES))
+
+    def quantiles(block: Block) -> Statistics:
+        found = [_quantiles(row, wanted) for row in np.log2(block.values + offset)]
+        return means(np.array(found).reshape(-1, wanted.size))
+
+    return Intensity(1.0, offset, rows.learn("quantiles", quantiles, merge_means)["mean"])
 
 
 def _positions(count: int) -> NDArray[np.float64]:

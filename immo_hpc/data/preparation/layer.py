@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind
+from immo_hpc.data.blocks import row_blocks
 from immo_hpc.data.cohort import Layer
 from immo_hpc.data.preparation.composition import Composition
 from immo_hpc.data.preparation.counts import Counts
 from immo_hpc.data.preparation.intensity import Intensity
 from immo_hpc.data.preparation.plain import Plain
+from immo_hpc.data.preparation.rows import BLOCK_BYTES
 from immo_hpc.data.preparation.transform import Transform, decode, encode
 from immo_hpc.data.prepared import PreparedLayer
 
@@ -75,14 +77,18 @@ class LayerPreparation:
         """
         place = {name: column for column, name in enumerate(layer.features)}
         columns = np.array([place.get(name, -1) for name in self.features], dtype=np.int64)
-        measured = ~np.isnan(layer.values[:, columns[columns >= 0]])
-        held = np.flatnonzero(measured.any(axis=1))
+        held = _measured_rows(layer, columns[columns >= 0])
         z = np.empty((held.size, columns.size), dtype=np.float32)
         scale = np.empty(held.size, dtype=np.float32)
-        for block in _blocks(*z.shape):
-            values = np.where(columns >= 0, layer.values[held[block]][:, columns], np.nan)
-            transformed, scale[block] = self.transform.forward(values.astype(np.float64))
+        filled = 0
+        for _, values in row_blocks(layer.values, held, block_bytes=BLOCK_BYTES):
+            block = slice(filled, filled + len(values))
+            # Taken, not indexed: rows lie one after the other, so that a row is summed alike
+            # in every company.
+            chosen = np.where(columns >= 0, np.take(values, columns, axis=1), np.nan)
+            transformed, scale[block] = self.transform.forward(chosen.astype(np.float64))
             z[block] = (transformed - self.mean) / self.sd
+            filled = block.stop
         return PreparedLayer(self.name, self.features, z, layer.rows[held], scale)
 
     def invert(
@@ -146,3 +152,12 @@ class LayerPreparation:
 def _blocks(num_rows: int, num_features: int) -> Iterator[slice]:
     step = max(1, _BLOCK_VALUES // num_features)
     return (slice(start, start + step) for start in range(0, num_rows, step))
+
+
+def _measured_rows(layer: Layer, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of a layer with a value in one of the columns."""
+    blocks = row_blocks(layer.values, block_bytes=BLOCK_BYTES)
+    held = [
+        places[~np.isnan(np.take(values, columns, axis=1)).all(axis=1)] for places, values in blocks
+    ]
+    return np.concatenate([np.empty(0, dtype=np.int64), *held])

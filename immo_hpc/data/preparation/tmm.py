@@ -33,18 +33,32 @@ def tmm_factors(counts: NDArray[np.float64], reference: NDArray[np.float64]) -> 
     return np.array([_factor(row, reference) for row in counts])
 
 
-def choose_reference(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row whose upper quartile of proportions is nearest to the mean one, ``(feature,)``.
+def row_richness(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """What `choose_reference` asks of each row, ``(row,)``; see there."""
+    total = np.nansum(counts, axis=1)
+    # The same numbers either way; the one that looks out for NaN takes far longer.
+    quantile = np.nanquantile if np.isnan(counts).any() else np.quantile
+    quartile = quantile(counts, 0.75, axis=1) / np.where(total > 0, total, 1.0)
+    return {"total": total, "quartile": quartile, "root": np.nansum(np.sqrt(counts), axis=1)}
+
+
+def choose_reference(
+    total: NDArray[np.float64], quartile: NDArray[np.float64], root: NDArray[np.float64]
+) -> int:
+    """Row whose upper quartile of proportions is nearest to the mean one.
 
     Where most upper quartiles are 0 (sparse counts), the row with the largest sum of
     square roots, which has many features and many counts.
+
+    Args:
+        total: Sum of each row, ``(row,)``, counts.
+        quartile: Upper quartile of each row's proportions, ``(row,)``.
+        root: Sum of the square roots of each row, ``(row,)``.
     """
-    total = np.nansum(counts, axis=1)
-    quartile = np.nanquantile(counts, 0.75, axis=1) / np.where(total > 0, total, 1.0)
     if np.median(quartile) > 0:
         distance = np.where(total > 0, np.abs(quartile - quartile[total > 0].mean()), np.inf)
-        return np.asarray(counts[np.argmin(distance)])
-    return np.asarray(counts[np.argmax(np.nansum(np.sqrt(counts), axis=1))])
+        return int(np.argmin(distance))
+    return int(np.argmax(root))
 
 
 def _factor(row: NDArray[np.float64], reference: NDArray[np.float64]) -> float:

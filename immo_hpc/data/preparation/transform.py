@@ -13,6 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from immo_hpc.data.preparation.rows import Block, TrainingRows
+from immo_hpc.data.preparation.statistics import Statistics, means, merge_means
+
 
 @dataclass(frozen=True, eq=False)
 class Transform(ABC):
@@ -80,15 +83,24 @@ def median_positive(scale: NDArray[np.float64]) -> float:
     return float(np.median(positive)) if positive.size else 1.0
 
 
-def mean_profile(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def learn_profile(rows: TrainingRows) -> NDArray[np.float64]:
     """Mean share of each feature in its row's total, ``(feature,)``, summing to 1.
 
     Tells how much of a row's total is to be expected in the features that were measured.
     """
-    total = np.nansum(values, axis=1)
+    return profile_of(rows.learn("profile", profile_statistics, merge_means))
+
+
+def profile_statistics(block: Block) -> Statistics:
+    """Means of the shares in a block, of the rows with a total above 0."""
+    total = np.nansum(block.values, axis=1)
     filled = total > 0
-    profile = np.nanmean(values[filled] / total[filled, None], axis=0)
-    return np.asarray(profile / profile.sum())
+    return means(block.values[filled] / total[filled, None])
+
+
+def profile_of(shares: Statistics) -> NDArray[np.float64]:
+    """The profile, from the merged `profile_statistics`."""
+    return np.asarray(shares["mean"] / shares["mean"].sum())
 
 
 def measured_share(

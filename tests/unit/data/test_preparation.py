@@ -179,6 +179,7 @@ def test_rows_are_the_same_in_one_block_and_in_many(monkeypatch):
     whole = preparation.apply(ALL).layers
     back = {name: preparation.invert(name, whole[name].values) for name in whole}
     monkeypatch.setattr("immo_hpc.data.preparation.layer._BLOCK_VALUES", 20)
+    monkeypatch.setattr("immo_hpc.data.preparation.layer.BLOCK_BYTES", 20 * 4)
     for name, layer in preparation.apply(ALL).layers.items():
         np.testing.assert_array_equal(layer.values, whole[name].values)
         np.testing.assert_array_equal(preparation.invert(name, layer.values), back[name])

@@ -4,7 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immo_hpc.data.preparation.intensity import OFFSET_SHARE, fit_intensity
+from immo_hpc.data.preparation.intensity import OFFSET_SHARE, fit_intensity, smallest_positive
+from immo_hpc.data.preparation.rows import TrainingRows
+
+
+def fitted(values, *, quantile):
+    rows = TrainingRows.of(values)
+    return fit_intensity(rows, smallest_positive(values), quantile=quantile)
 
 
 def _intensities(seed, *, missing=0.2, zeros=0.2, shape=(10, 6)):
@@ -18,7 +24,7 @@ def _intensities(seed, *, missing=0.2, zeros=0.2, shape=(10, 6)):
 
 def test_log_has_half_the_smallest_positive_value_as_offset():
     values = np.array([[0.0, 8.0], [4.0, np.nan], [12.0, 16.0]])
-    log, scale = fit_intensity(values, quantile=False).forward(values)
+    log, scale = fitted(values, quantile=False).forward(values)
     offset = OFFSET_SHARE * np.array([4.0, 8.0])
     np.testing.assert_allclose(log, np.log2(values + offset))
     np.testing.assert_array_equal(scale, [1, 1, 1])
@@ -27,7 +33,7 @@ def test_log_has_half_the_smallest_positive_value_as_offset():
 @given(st.integers(0, 10**6))
 @settings(max_examples=30, deadline=None)
 def test_intensities_come_back_for_new_samples_too(seed):
-    transform = fit_intensity(_intensities(seed), quantile=False)
+    transform = fitted(_intensities(seed), quantile=False)
     new = _intensities(seed + 1, shape=(4, 6))
     log, scale = transform.forward(new)
     back = transform.inverse(log.astype(np.float32).astype(float), scale)
@@ -37,7 +43,7 @@ def test_intensities_come_back_for_new_samples_too(seed):
 
 def test_quantile_gives_every_complete_row_the_same_distribution():
     values = _intensities(0, missing=0, zeros=0) + np.random.default_rng(1).random((10, 6))
-    transform = fit_intensity(values, quantile=True)
+    transform = fitted(values, quantile=True)
     log, _ = transform.forward(values)
     sorted_logs = np.sort(np.log2(values + transform.offset), axis=1)
     expected = sorted_logs.mean(axis=0)
@@ -49,7 +55,7 @@ def test_quantile_gives_every_complete_row_the_same_distribution():
 
 def test_quantile_inverse_is_the_value_in_a_sample_with_the_reference_distribution():
     values = _intensities(2, missing=0, zeros=0)
-    transform = fit_intensity(values, quantile=True)
+    transform = fitted(values, quantile=True)
     log, scale = transform.forward(values)
     back = transform.inverse(log, scale)
     np.testing.assert_allclose(back, np.maximum(2**log - transform.offset, 0), rtol=1e-9)
@@ -57,7 +63,7 @@ def test_quantile_inverse_is_the_value_in_a_sample_with_the_reference_distributi
 
 def test_quantile_keeps_missing_values_and_does_not_depend_on_other_rows():
     values = _intensities(3)
-    transform = fit_intensity(values, quantile=True)
+    transform = fitted(values, quantile=True)
     together, _ = transform.forward(values)
     alone, _ = transform.forward(values[1:2])
     np.testing.assert_array_equal(np.isnan(together), np.isnan(values))
