@@ -14,6 +14,9 @@ from immo_hpc.config import LayerKind
 from immo_hpc.errors import CohortError
 
 FILE_NAMES = ("cohort.yaml", "cohort.yml")
+TableFormat = Literal["auto", "table", "metaphlan", "humann", "hmp2_metabolomics"]
+SamplesFormat = Literal["auto", "table", "hmp2_metadata"]
+Rank = Literal["kingdom", "phylum", "class", "order", "family", "genus", "species", "strain"]
 
 
 class _Section(BaseModel):
@@ -30,11 +33,34 @@ class LayerDescription(_Section):
     columns: str | tuple[str, ...] | None = Field(
         None, description="Pattern (or patterns) of the features to use, such as 's__*'."
     )
+    file: str | None = Field(
+        None, description="File inside the folder, or a pattern that fits one; else by name."
+    )
+    format: TableFormat = Field("auto", description="How the file is laid out; auto: by content.")
+    rank: Rank | None = Field(None, description="metaphlan: rank to read; species if absent.")
+    stratified: bool | None = Field(
+        None, description="humann: whether to read the rows by taxon; false if absent."
+    )
+    named_only: bool | None = Field(
+        None, description="hmp2_metabolomics: only compounds with a name; true if absent."
+    )
+    data_type: str | None = Field(
+        None, description="Data type in hmp2_metadata that the file's assays have; else found."
+    )
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """Patterns of the features to use; none means all."""
         return (self.columns,) if isinstance(self.columns, str) else self.columns or ()
+
+
+class SamplesDescription(_Section):
+    """The table of samples."""
+
+    file: str | None = Field(
+        None, description="File inside the folder, or a pattern that fits one; else by name."
+    )
+    format: SamplesFormat = Field("auto", description="How it is laid out; auto: by content.")
 
 
 class CohortDescription(_Section):
@@ -52,6 +78,9 @@ class CohortDescription(_Section):
     unmeasured: Literal["error", "drop"] = Field(
         "error", description="What to do with samples that no layer was measured in."
     )
+    samples: SamplesDescription | None = Field(
+        None, description="Table of samples, as a file or {file, format}; else samples.tsv."
+    )
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -60,6 +89,12 @@ class CohortDescription(_Section):
         if isinstance(value, Mapping):
             return {key: {} if item is None else item for key, item in value.items()}
         return value
+
+    @field_validator("samples", mode="before")
+    @classmethod
+    def _bare_file(cls, value: Any) -> Any:
+        """Let ``samples: people.tsv`` name the file alone."""
+        return {"file": value} if isinstance(value, str) else value
 
 
 def read_description(folder: Path) -> CohortDescription | None:
@@ -101,11 +136,14 @@ def parse_description(content: Any, *, where: str) -> CohortDescription:
         raise CohortError(message) from None
 
 
+_SECTIONS: dict[str, type[_Section]] = {"layers": LayerDescription, "samples": SamplesDescription}
+
+
 def _explain(item: Any) -> str:
     path = [str(part) for part in item["loc"]]
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
-        section = LayerDescription if path[0] == "layers" else CohortDescription
+        section = _SECTIONS.get(path[0], CohortDescription)
         valid = list(section.model_fields)
         near = difflib.get_close_matches(path[-1], valid, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""

@@ -1,0 +1,214 @@
+"""Reading a folder that holds tables as they are published (MetaPhlAn, HUMAnN, IBDMDB)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from immo_hpc.config import LayerKind
+from immo_hpc.data.assemble import Parts, assemble
+from immo_hpc.data.check import choices
+from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.description import CohortDescription, LayerDescription
+from immo_hpc.data.formats.collections import collection_rows, with_roles
+from immo_hpc.data.formats.found import (
+    Source,
+    as_format,
+    described_source,
+    layer_sources,
+    sample_source,
+    sources_in,
+    speaks_of_files,
+)
+from immo_hpc.data.formats.head import Head
+from immo_hpc.data.formats.humann import read_humann
+from immo_hpc.data.formats.humann import sample_name as humann_name
+from immo_hpc.data.formats.metabolomics import read_metabolomics
+from immo_hpc.data.formats.metadata import Assays, read_metadata
+from immo_hpc.data.formats.metaphlan import read_metaphlan
+from immo_hpc.data.formats.metaphlan import sample_name as metaphlan_name
+from immo_hpc.data.formats.replicates import Joined, joined
+from immo_hpc.data.formats.sniff import FORMAT_TEXTS, Format
+from immo_hpc.data.sample_table import read_sample_table
+from immo_hpc.data.tables import Table, table_name
+from immo_hpc.errors import CohortError
+
+_KINDS: dict[Format, LayerKind] = {
+    "metaphlan": "composition",
+    "humann": "composition",
+    "hmp2_metabolomics": "intensity",
+}
+_OPTIONS = {"rank": "metaphlan", "stratified": "humann", "named_only": "hmp2_metabolomics"}
+
+
+@dataclass(frozen=True)
+class PublishedFolder:
+    """A folder in which at least one file is not a plain table.
+
+    Attributes:
+        folder: The folder.
+        layers: Files by the name of the layer they would make.
+        samples: File of the sample table.
+        assays: Its content, if it is HMP2 metadata.
+        notices: What was found out.
+    """
+
+    folder: Path
+    layers: Mapping[str, Source]
+    samples: Source | None
+    assays: Assays | None
+    notices: tuple[str, ...]
+
+
+def find_published(folder: Path, description: CohortDescription) -> PublishedFolder | None:
+    """Look for published formats; None if the folder holds plain tables alone.
+
+    Args:
+        folder: Folder of a cohort.
+        description: Its ``cohort.yaml``.
+
+    Raises:
+        CohortError: If a file that ``cohort.yaml`` names is absent or of another format, or
+            the metadata cannot be used.
+    """
+    sources = sources_in(folder)
+    if all(source.format == "table" for source in sources) and not speaks_of_files(description):
+        return None
+    notices: list[str] = []
+    samples = sample_source(folder, sources, description.samples)
+    assays = None
+    if samples is not None and samples.format == "hmp2_metadata" and samples.head is not None:
+        assays = read_metadata(samples.head, _roles(description), notices)
+    named = {
+        name: described_source(folder, name, layer)
+        for name, layer in (description.layers or {}).items()
+        if layer.file is not None
+    }
+    taken = {source.path for source in named.values()} | {samples.path if samples else None}
+    left = [
+        source
+        for source in sources
+        if source.path not in taken and source.format != "hmp2_metadata"
+    ]
+    layers = layer_sources(left, assays) | named
+    # A layer may be asked for by the name of its file as well.
+    own = {table_name(source.path): source for source in left}
+    asked = {name: own[name] for name in description.layers or () if name in own}
+    return PublishedFolder(folder, asked | layers, samples, assays, tuple(notices))
+
+
+def read_published(
+    found: PublishedFolder,
+    description: CohortDescription,
+    read_plain: Callable[[Path, LayerDescription], Table],
+) -> Cohort:
+    """Read the folder.
+
+    Args:
+        found: What `find_published` found.
+        description: Its ``cohort.yaml``, with the arguments of the user.
+        read_plain: Reads a layer that is a plain table.
+
+    Raises:
+        CohortError: As for `immo_hpc.data.read.read_cohort`.
+    """
+    notices = list(found.notices)
+    used = _used(found, description)
+    tables: list[Table] = []
+    joins: dict[str, Joined] = {}
+    for name, (source, layer) in used.items():
+        if source.format == "table":
+            tables.append(replace(read_plain(source.path, layer), name=name))
+            continue
+        if layer.format == "auto":
+            text = f"recognised by its content as {FORMAT_TEXTS[source.format]}"
+            notices.append(f"{name}: {source.path.name} was {text} (kind {layer.kind}).")
+        table = _read_layer(source, layer, name, notices)
+        if found.assays is not None:
+            where = str(found.assays.path)
+            joins[name] = joined(table, found.assays, layer.data_type, where, notices)
+            table = joins[name].table
+        tables.append(table)
+    layers = {name: layer for name, (_, layer) in used.items()}
+    description = description.model_copy(update={"layers": layers})
+    samples = None
+    if found.assays is not None:
+        samples = collection_rows(found.assays, tables, joins, notices)
+        description = with_roles(description, samples, found.assays.path, notices)
+    elif found.samples is not None:
+        samples = read_sample_table(found.samples.path)
+    where = str(found.samples.path) if found.samples else f"{found.folder} (no samples table)"
+    parts = Parts(tables, samples, where, lambda: _elsewhere(found, used))
+    cohort = assemble(parts, description)
+    return replace(cohort, notices=(*notices, *cohort.notices))
+
+
+def _roles(description: CohortDescription) -> list[str]:
+    named = [description.label, description.subject, description.batch, *description.covariates]
+    return [name for name in named if name is not None]
+
+
+def _used(
+    found: PublishedFolder, description: CohortDescription
+) -> dict[str, tuple[Source, LayerDescription]]:
+    """Files and descriptions of the layers to read, kinds filled in by format."""
+    plain = LayerDescription.model_construct()
+    wanted = description.layers
+    if wanted is None:
+        wanted = dict.fromkeys(found.layers, plain)
+    if not wanted:
+        message = (
+            f"{found.folder}: expected at least one layer to use, found none. There are: "
+            f"{', '.join(found.layers) or 'no tables'}."
+        )
+        raise CohortError(message)
+    used = {}
+    for name, layer in wanted.items():
+        if name not in found.layers:
+            message = (
+                f"{found.folder}: expected a file for layer '{name}', found none; "
+                f"{choices(name, list(found.layers))}. Name its file with 'file:' in cohort.yaml, "
+                "or correct the layers named there or with --layers."
+            )
+            raise CohortError(message)
+        source = as_format(found.layers[name].path, layer.format, f"layer '{name}'")
+        _check_options(name, layer, source)
+        kind = layer.kind or _KINDS.get(source.format)
+        used[name] = (source, layer.model_copy(update={"kind": kind}))
+    return used
+
+
+def _check_options(name: str, layer: LayerDescription, source: Source) -> None:
+    for option, format_name in _OPTIONS.items():
+        if getattr(layer, option) is not None and source.format != format_name:
+            message = (
+                f"{source.path}: '{option}:' of layer '{name}' in cohort.yaml is for files of "
+                f"format {format_name}, and this is {FORMAT_TEXTS[source.format]}. Leave it out."
+            )
+            raise CohortError(message)
+
+
+def _read_layer(source: Source, layer: LayerDescription, name: str, notices: list[str]) -> Table:
+    head = source.head
+    assert isinstance(head, Head)
+    if source.format == "metaphlan":
+        return read_metaphlan(head, name, notices, rank=layer.rank or "species")
+    if source.format == "humann":
+        return read_humann(head, name, notices, stratified=bool(layer.stratified))
+    return read_metabolomics(head, name, notices, named_only=layer.named_only is not False)
+
+
+def _elsewhere(
+    found: PublishedFolder, used: Mapping[str, tuple[Source, LayerDescription]]
+) -> dict[str, set[str]]:
+    """Names in the published tables that are left alone."""
+    unused = {name: source for name, source in found.layers.items() if name not in used}
+    return {
+        name: {rename(column) for column in source.head.columns for rename in _RENAMES}
+        for name, source in unused.items()
+        if source.head is not None
+    }
+
+
+_RENAMES = (humann_name, metaphlan_name)
