@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind
+from immo_hpc.data.blocks import gather, on_disk
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,21 @@ class Cohort:
         """True where a sample has a layer, ``(sample, layer)``, bool."""
         return measured_table(len(self.samples), [layer.rows for layer in self.layers.values()])
 
-    def take(self, index: Sequence[int] | NDArray[np.int64]) -> Cohort:
-        """The cohort of the samples at ``index``, in that order (rows stay increasing)."""
+    def take(
+        self, index: Sequence[int] | NDArray[np.int64], *, scratch: Path | None = None
+    ) -> Cohort:
+        """The cohort of the samples at ``index``, in that order (rows stay increasing).
+
+        Values on disk are read into memory, or copied into the folder ``scratch`` if given.
+        """
         layers = {}
         for name, layer in self.layers.items():
             chosen, rows = taken_rows(layer.rows, index, len(self.samples))
-            layers[name] = replace(layer, values=layer.values[chosen], rows=rows)
+            if on_disk(layer.values):
+                values = gather(layer.values, chosen, scratch=scratch)
+            else:
+                values = layer.values[chosen]
+            layers[name] = replace(layer, values=values, rows=rows)
         return replace(self, samples=self.samples.iloc[np.asarray(index)], layers=layers)
 
 
@@ -137,8 +147,13 @@ def taken_rows(
         Rows to take and their places among the samples taken, both ``(taken row,)``, int64,
         in increasing order of the latter.
     """
+    index = np.asarray(index, dtype=np.int64)
+    if index.size and index[0] >= 0 and (np.diff(index) == 1).all():
+        # Neighbours: the work is that of what is taken, whatever the number of samples.
+        low, high = np.searchsorted(rows, [index[0], index[-1] + 1])
+        return np.arange(low, high), rows[low:high] - index[0]
     place = np.full(num_samples, -1, dtype=np.int64)
-    place[np.asarray(index, dtype=np.int64)] = np.arange(len(index))
+    place[index] = np.arange(len(index))
     moved = place[rows]
     held = np.flatnonzero(moved >= 0)
     order = held[np.argsort(moved[held], kind="stable")]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +13,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from immo_hpc import files
-from immo_hpc._version import __version__
-from immo_hpc.data.manifest import Manifest, Pattern, ShardFile, write_manifest
+from immo_hpc.data.manifest import Manifest, ShardFile, write_manifest
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.shards import layout, schema
+from immo_hpc.data.shards.plan import (
+    ROWS_PER_SHARD,
+    DType,
+    ShardPlan,
+    WrittenShard,
+    merged_patterns,
+    patterns_of,
+    plan_shards,
+)
 from immo_hpc.errors import ShardError
-
-DType = Literal["float32", "float16"]
 
 
 def write_shards(
@@ -28,7 +34,7 @@ def write_shards(
     preparation: Preparation,
     folder: Path,
     *,
-    rows_per_shard: int = 4096,
+    rows_per_shard: int = ROWS_PER_SHARD,
     dtype: DType = "float32",
     config: Mapping[str, Any] | None = None,
     source: str | None = None,
@@ -58,115 +64,77 @@ def write_shards(
             that float16 cannot hold.
         OutputError: If the folder is not empty or the disk is full.
     """
-    if rows_per_shard < 1:
-        message = f"rows_per_shard: expected at least 1, found {rows_per_shard}."
-        raise ShardError(message)
-    _require_writable(cohort)
-    samples, columns = _sample_table(cohort)
+    plan = plan_shards(cohort, dtype=dtype, rows_per_shard=rows_per_shard)
     with files.new_folder(Path(folder)) as temporary:
-        shards: list[ShardFile] = []
-        for start in range(0, samples.num_rows, rows_per_shard):
-            path = temporary / f"{len(shards):05d}.parquet"
-            part = samples.slice(start, rows_per_shard)
-            shards.append(_write_shard(path, cohort, part, start, dtype))
-        manifest = Manifest(
-            features={name: layer.features for name, layer in cohort.layers.items()},
-            dtype=dtype,
-            columns=columns,
-            roles=cohort.roles,
-            shards=tuple(shards),
-            patterns=_patterns(cohort),
-            splits={} if cohort.split is None else _counts(cohort.split),
-            preparation=preparation.to_dict(),
-            config=config or {},
-            source=source,
-            notices=tuple(notices),
-            created_by={"immo-hpc": __version__, "pyarrow": pa.__version__},
+        written = [write_shard(plan, name, temporary, cohort.take) for name in plan.names]
+        manifest = plan.manifest(
+            written, preparation, config=config, source=source, notices=notices
         )
         write_manifest(manifest, temporary)
     return manifest
 
 
-def _require_writable(cohort: PreparedCohort) -> None:
-    if not len(cohort.samples) or not cohort.layers:
-        message = (
-            f"expected at least one sample and one layer to write, found {len(cohort.samples)} "
-            f"samples and {len(cohort.layers)} layers; check what the cohort was filtered by."
-        )
-        raise ShardError(message)
-    for name, layer in cohort.layers.items():
-        if not layer.features or len(set(layer.features)) < len(layer.features):
-            found = "a name that occurs twice" if layer.features else "none"
-            message = (
-                f"layer '{name}': expected one or more features of different names, found "
-                f"{found}; leave the layer out, or loosen the preparation's filters."
-            )
-            raise ShardError(message)
-    if pair := schema.repeated_identity(cohort.sample_uid):
-        one, other = (cohort.sample_ids[place] for place in pair)
-        message = (
-            f"samples {pair[0]} ('{one}') and {pair[1]} ('{other}'): expected different "
-            "sample_uid, found the same one; every sample needs its own id: rename one of them."
-        )
-        raise ShardError(message)
+def write_shard(
+    plan: ShardPlan,
+    name: str,
+    folder: Path,
+    take: Callable[[NDArray[np.int64]], PreparedCohort],
+) -> WrittenShard:
+    """Write one shard, a row group at a time; the same bytes whoever writes it.
 
+    Args:
+        plan: The set it belongs to.
+        name: One of the plan's names.
+        folder: Folder of the shards.
+        take: Gives the prepared samples at the given places, which follow each other.
 
-def _sample_table(cohort: PreparedCohort) -> tuple[pa.Table, dict[str, str]]:
-    """Columns about the samples, and the Arrow types of those of the sample table."""
-    split = [None] * len(cohort.samples) if cohort.split is None else cohort.split.tolist()
-    identity = (cohort.sample_ids, cohort.sample_uid, split)
-    fields = schema.identity_fields()
-    columns = {
-        name: pa.array(values, kind)
-        for (name, kind), values in zip(fields.items(), identity, strict=True)
-    }
-    observed = schema.samples_to_arrow(cohort.samples)
-    columns |= {schema.sample_column(name): array for name, array in observed.items()}
-    return pa.table(columns), {name: str(array.type) for name, array in observed.items()}
-
-
-def _write_shard(
-    path: Path, cohort: PreparedCohort, samples: pa.Table, start: int, dtype: DType
-) -> ShardFile:
-    """Write the samples from place ``start`` on; ``samples`` holds their other columns."""
-    features = {name: layer.features for name, layer in cohort.layers.items()}
-    fields = schema.layer_fields(features, dtype)
+    Raises:
+        ShardError: For infinite values, or values that float16 cannot hold.
+        OutputError: If the disk is full or the folder cannot be written.
+    """
+    start = plan.names.index(name) * plan.rows_per_shard
+    samples = plan.samples.slice(start, plan.rows_per_shard)
+    fields = schema.layer_fields(plan.features, plan.dtype)
     arrow_schema = pa.schema(
         [*samples.schema, *(pa.field(name, kind) for name, kind in fields.items())],
-        metadata={schema.TAG: schema.shard_tag(features)},
+        metadata={schema.TAG: schema.shard_tag(plan.features)},
     )
-    row_bytes = sum(len(names) for names in features.values()) * np.dtype(dtype).itemsize
+    row_bytes = sum(map(len, plan.features.values())) * np.dtype(plan.dtype).itemsize
     group_rows = layout.rows_per_group(row_bytes)
-    options = layout.writer_options(samples.column_names, features)
+    options = layout.writer_options(samples.column_names, plan.features)
+    path = folder / name
+    patterns = []
     with (
         files.atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, arrow_schema, **options) as writer,
     ):
         for first in range(0, samples.num_rows, group_rows):
             group = samples.slice(first, group_rows)
+            cohort = take(np.arange(start + first, start + first + group.num_rows))
             columns = list(group.columns)
             for layer in cohort.layers.values():
-                columns += _layer_columns(cohort, layer, start + first, group.num_rows, dtype)
+                columns += _layer_columns(cohort, layer, plan.dtype)
             writer.write_table(pa.Table.from_arrays(columns, schema=arrow_schema))
+            patterns.append(patterns_of(cohort))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ShardFile(path.name, samples.num_rows, path.stat().st_size, digest)
+    shard = ShardFile(path.name, samples.num_rows, path.stat().st_size, digest)
+    return WrittenShard(shard, merged_patterns(patterns))
 
 
 def _layer_columns(
-    cohort: PreparedCohort, layer: PreparedLayer, start: int, num_rows: int, dtype: DType
+    cohort: PreparedCohort, layer: PreparedLayer, dtype: DType
 ) -> tuple[pa.Array, pa.Array]:
-    """Values and scale of one layer for ``num_rows`` samples; null where not measured."""
-    low, high = np.searchsorted(layer.rows, [start, start + num_rows])
-    places = layer.rows[low:high]
+    """Values and scale of one layer for the samples of ``cohort``; null where not measured."""
+    num_rows = len(cohort.samples)
     with np.errstate(over="ignore"):
-        values = layer.values[low:high].astype(dtype, copy=False)
+        values = layer.values.astype(dtype, copy=False)
     if np.isinf(values).any():
-        raise ShardError(_infinite(cohort, layer, low, values, dtype))
+        raise ShardError(_infinite(cohort, layer, values, dtype))
     absent = np.ones(num_rows, dtype=np.bool_)
-    absent[places - start] = False
+    absent[layer.rows] = False
     scale = np.zeros(num_rows, dtype=np.float32)
-    scale[~absent] = layer.scale[low:high]
+    scale[~absent] = layer.scale
     # Lists of the measured rows one after the other; those that are null have no values.
     offsets = np.zeros(num_rows + 1, dtype=np.int32)
     np.cumsum(np.where(absent, 0, len(layer.features)), out=offsets[1:])
@@ -182,26 +150,11 @@ def _layer_columns(
 
 
 def _infinite(
-    cohort: PreparedCohort, layer: PreparedLayer, low: int, values: NDArray[Any], dtype: DType
+    cohort: PreparedCohort, layer: PreparedLayer, values: NDArray[Any], dtype: DType
 ) -> str:
     row, column = np.argwhere(np.isinf(values))[0]
     return (
-        f"layer '{layer.name}', sample '{cohort.sample_ids[layer.rows[low + row]]}', feature "
-        f"'{layer.features[column]}': found {layer.values[low + row, column]}, expected a value "
+        f"layer '{layer.name}', sample '{cohort.sample_ids[layer.rows[row]]}', feature "
+        f"'{layer.features[column]}': found {layer.values[row, column]}, expected a value "
         f"that {dtype} can hold; check the table it came from, or store float32."
     )
-
-
-def _patterns(cohort: PreparedCohort) -> tuple[Pattern, ...]:
-    names = list(cohort.layers)
-    tables, counts = np.unique(cohort.measured(), axis=0, return_counts=True)
-    patterns = (
-        Pattern(tuple(name for name, held in zip(names, row, strict=True) if held), int(count))
-        for row, count in zip(tables, counts, strict=True)
-    )
-    return tuple(sorted(patterns, key=lambda pattern: (-pattern.samples, pattern.layers)))
-
-
-def _counts(split: NDArray[np.str_]) -> dict[str, int]:
-    names, counts = np.unique(split, return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}

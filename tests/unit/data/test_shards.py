@@ -279,7 +279,7 @@ def run_script(event, folder):
     return subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
 
 
-@pytest.mark.parametrize("event", ["_layer_columns", "_write_shard", "write_manifest"])
+@pytest.mark.parametrize("event", ["_layer_columns", "write_shard", "write_manifest"])
 def test_killed_writing_leaves_no_folder_and_can_be_repeated(tmp_path, preparation, event):
     folder = tmp_path / "shards"
     assert run_script(event, folder).returncode == -signal.SIGKILL
