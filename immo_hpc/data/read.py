@@ -9,6 +9,7 @@ from immo_hpc.data.assemble import Parts, assemble
 from immo_hpc.data.check import choices
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription, read_description
+from immo_hpc.data.formats.published import find_published, read_published
 from immo_hpc.data.parquet_table import read_parquet_ids, read_parquet_table
 from immo_hpc.data.sample_table import SAMPLES, read_sample_table
 from immo_hpc.data.tables import PARQUET, Table, table_name, table_suffix
@@ -31,8 +32,9 @@ def read_cohort(
 
     Args:
         path: Folder of tables (Parquet, TSV, CSV, each also ``.gz``) with an optional
-            ``samples`` table and ``cohort.yaml``; a folder of ``.h5ad`` files, one a layer;
-            or one ``.h5mu`` file.
+            ``samples`` table and ``cohort.yaml``, or of tables as they are published
+            (`immo_hpc.data.formats`); a folder of ``.h5ad`` files, one a layer; or one
+            ``.h5mu`` file.
         layers: Layers to use, over those of ``cohort.yaml``; all tables if neither says.
         label: Column of the sample table to classify, over that of ``cohort.yaml``.
         subject: Column naming the person, over that of ``cohort.yaml``.
@@ -50,9 +52,12 @@ def read_cohort(
         raise CohortError(message + " Check the path.")
     if path.is_file():
         return _read_mudata(path, layers, label, subject, positive)
-    files = _table_files(path)
     described = read_description(path) or CohortDescription.model_construct()
     description = _overridden(described, layers, label, subject, positive)
+    published = find_published(path, description)
+    if published is not None:
+        return read_published(published, description, _read_layer)
+    files = _table_files(path)
     description = _with_layers(description, files, path)
     used = description.layers or {}
     if all(_only(files[name]).suffix == ANNDATA for name in used):
