@@ -11,7 +11,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +28,19 @@ LAYER_KINDS: tuple[LayerKind, ...] = (
 )
 
 
+# YAML reads a site called 7 as a number.
+_Text = Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
+# Where and how often, not what: a run may be gone on with under other values of these.
+_FREE_KEYS = (
+    "train.device",
+    "train.num_threads",
+    "train.checkpoint_epochs",
+    "train.checkpoint_min",
+)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -40,9 +53,20 @@ class SplitConfig(_Section):
         description="Unit that never stands on two sides. 'sample' lets visits of one "
         "person stand on both and inflates every score; it exists for comparison.",
     )
+    method: Literal["dealt", "hash"] = Field(
+        "dealt",
+        description="'dealt' meets the shares as nearly as possible, within each label. 'hash' "
+        "takes each unit's side from its name and the seed alone, so that a cohort may grow "
+        "without moving anybody; it meets the shares in expectation only.",
+    )
     test_fraction: float = Field(0.25, ge=0, lt=1, description="Share of units held out for tests.")
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="Share of units, of those not in the test set, for stopping."
+    )
+    test_batches: tuple[_Text, ...] = Field(
+        (),
+        description="Values of the batch column (sites) whose units are the test side, instead "
+        "of test_fraction. A unit seen there is on the test side with all its samples.",
     )
 
 
@@ -312,6 +336,20 @@ def config_keys(model: type[BaseModel] = ImmoConfig, prefix: str = "") -> list[s
     return keys
 
 
+def differing_keys(before: ImmoConfig, now: ImmoConfig) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys that decide a result and differ, with both values.
+
+    Example:
+        >>> a, b = ImmoConfig(), ImmoConfig(seed=1)
+        >>> differing_keys(a, b)
+        {'seed': (0, 1)}
+    """
+    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    keys = dict.fromkeys([*old, *new])
+    pairs = {key: (old.get(key), new.get(key)) for key in keys if key not in _FREE_KEYS}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def _explain(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "the configuration"
     if item["type"] == "extra_forbidden":
@@ -362,3 +400,13 @@ def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

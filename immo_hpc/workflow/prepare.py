@@ -15,7 +15,7 @@ from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.read import read_cohort
 from immo_hpc.data.shards import write_shards
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
-from immo_hpc.data.split import split_samples
+from immo_hpc.data.split import split_notices, split_samples
 from immo_hpc.data.write import write_cohort
 from immo_hpc.files import require_absent
 from immo_hpc.workflow.outcome import Outcome
@@ -73,6 +73,7 @@ def prepare(cohort_path: Path, shards: Path, config: ImmoConfig, options: Cohort
 def prepare_cohort(cohort: Cohort, shards: Path, config: ImmoConfig, *, source: str) -> Outcome:
     """As `prepare`, for a cohort that was read already."""
     split = split_samples(cohort.samples, cohort.roles, config.split, config.seed)
+    notices = (*cohort.notices, *split_notices(cohort.samples, cohort.roles, config.split))
     preparation = fit_preparation(cohort, np.flatnonzero(split == "train"), config.preparation)
     prepared = preparation.apply(cohort, split=split)
     write_shards(
@@ -81,7 +82,7 @@ def prepare_cohort(cohort: Cohort, shards: Path, config: ImmoConfig, *, source: 
         shards,
         source=source,
         config=config.model_dump(mode="json", include={"seed", "split", "preparation"}),
-        notices=cohort.notices,
+        notices=notices,
     )
     layers = {name: _layer_counts(cohort, prepared, name) for name in prepared.layers}
     sides = _split_counts(prepared)
@@ -99,7 +100,7 @@ def prepare_cohort(cohort: Cohort, shards: Path, config: ImmoConfig, *, source: 
         ),
     ]
     values = {"shards": str(shards), "layers": layers, "split": sides}
-    return Outcome(values, "\n".join(lines), cohort.notices)
+    return Outcome(values, "\n".join(lines), notices)
 
 
 def _layer_counts(cohort: Cohort, prepared: PreparedCohort, name: str) -> dict[str, int]:
