@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from immo_hpc.config import PreparationConfig
 from immo_hpc.data.cohort import Cohort, Layer
+from immo_hpc.data.preparation.extended import Extended
 from immo_hpc.data.preparation.filters import check_domain
 from immo_hpc.data.preparation.fit import fit_layer
 from immo_hpc.data.preparation.layer import LayerPreparation
@@ -19,6 +20,8 @@ from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.errors import ConfigError
 
 FORMAT_VERSION = 1
+# Of a preparation with a layer that features joined: older programs would misread it.
+_EXTENDED_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +57,24 @@ class Preparation:
             if name in cohort.layers:
                 check_domain(cohort.layers[name], preparation.kind, cohort.sample_ids)
                 layers[name] = preparation.apply(cohort.layers[name])
-            else:
-                layers[name] = _absent(preparation)
+        return self.outline(cohort, split=split, layers=layers)
+
+    def outline(
+        self,
+        cohort: Cohort,
+        *,
+        split: NDArray[np.str_] | None = None,
+        layers: Mapping[str, PreparedLayer] | None = None,
+    ) -> PreparedCohort:
+        """What `apply` gives, with the prepared ``layers``; no rows in those not given."""
+        given = layers or {}
+        complete = {
+            name: given.get(name, _absent(preparation)) for name, preparation in self.layers.items()
+        }
         roles = cohort.roles
         columns = dict.fromkeys((roles.label, roles.subject, roles.batch, *roles.covariates))
         samples = cohort.samples[[name for name in columns if name is not None]]
-        return PreparedCohort(samples, layers, roles, split)
+        return PreparedCohort(samples, complete, roles, split)
 
     def match_features(self, cohort: Cohort) -> tuple[str, ...]:
         """What `apply` ignores in a cohort or treats as not measured, as sentences.
@@ -89,9 +104,10 @@ class Preparation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; floats keep every bit."""
+        is_extended = any(isinstance(entry.transform, Extended) for entry in self.layers.values())
         return {
             "format": "immo-preparation",
-            "version": FORMAT_VERSION,
+            "version": _EXTENDED_VERSION if is_extended else FORMAT_VERSION,
             "layers": [layer.to_dict() for layer in self.layers.values()],
         }
 
@@ -103,10 +119,11 @@ class Preparation:
             ConfigError: For another format or version, or missing entries.
         """
         found = (content.get("format"), content.get("version"))
-        if found != ("immo-preparation", FORMAT_VERSION):
+        versions = (FORMAT_VERSION, _EXTENDED_VERSION)
+        if found[0] != "immo-preparation" or found[1] not in versions:
             message = (
                 f"preparation: format {found[0]!r}, version {found[1]!r} was found; this "
-                f"version of immo-hpc reads 'immo-preparation', version {FORMAT_VERSION}. Run "
+                "version of immo-hpc reads 'immo-preparation', versions 1 and 2. Run "
                 "'immo prepare' again, or use the version of immo-hpc that wrote it."
             )
             raise ConfigError(message)

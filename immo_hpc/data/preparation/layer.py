@@ -17,6 +17,7 @@ from immo_hpc.data.blocks import row_blocks
 from immo_hpc.data.cohort import Layer
 from immo_hpc.data.preparation.composition import Composition
 from immo_hpc.data.preparation.counts import Counts
+from immo_hpc.data.preparation.extended import Extended, num_deciding
 from immo_hpc.data.preparation.intensity import Intensity
 from immo_hpc.data.preparation.plain import Plain
 from immo_hpc.data.preparation.rows import BLOCK_BYTES
@@ -77,7 +78,8 @@ class LayerPreparation:
         """
         place = {name: column for column, name in enumerate(layer.features)}
         columns = np.array([place.get(name, -1) for name in self.features], dtype=np.int64)
-        held = _measured_rows(layer, columns[columns >= 0])
+        deciding = columns[: num_deciding(self.transform, len(columns))]
+        held = _measured_rows(layer, deciding[deciding >= 0])
         z = np.empty((held.size, columns.size), dtype=np.float32)
         scale = np.empty(held.size, dtype=np.float32)
         filled = 0
@@ -144,9 +146,13 @@ class LayerPreparation:
             dropped={name: tuple(features) for name, features in content["dropped"].items()},
             mean=np.asarray(decode(content["mean"])),
             sd=np.asarray(decode(content["sd"])),
-            transform=_TRANSFORMS[kind].from_dict(content["transform"]),
+            transform=_read_transform(content["transform"], _TRANSFORMS[kind]),
             num_rows=content["num_rows"],
         )
+
+
+def _read_transform(content: Mapping[str, Any], kind: type[Transform]) -> Transform:
+    return Extended.read(content, kind) if "base" in content else kind.from_dict(content)
 
 
 def _blocks(num_rows: int, num_features: int) -> Iterator[slice]:

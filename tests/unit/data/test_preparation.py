@@ -112,7 +112,7 @@ def test_saved_as_json_and_read_again_it_is_the_same(quantile):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"version": 2}, r"version 2 was found; .* reads 'immo-preparation', version 1"),
+        ({"version": 3}, r"version 3 was found; .* 'immo-preparation', versions 1 and 2"),
         ({"format": "other"}, "format 'other'"),
         ({"layers": [{"name": "mg"}]}, "damaged.*KeyError"),
         ({"layers": None}, "damaged"),
