@@ -38,18 +38,23 @@ class ShardSet:
     manifest: Manifest
 
 
-def read_shards(folder: Path) -> ShardSet:
+def read_shards(folder: Path, generation: int | None = None) -> ShardSet:
     """Read and verify a folder of shards; memory follows what was measured.
 
     Every shard's checksum, schema, row count and identities are checked before its
     values are decoded.
+
+    Args:
+        folder: Folder of shards.
+        generation: The set as it was before it grew (`Manifest.generation`), as long as that
+            is kept; as it is now if None.
 
     Raises:
         ShardError: If the manifest or a shard is missing, damaged, of another cohort or of
             another format version; the message names shard, row group and column.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, generation)
     layers = {
         name: _LayerRows(name, features, manifest.num_measured(name))
         for name, features in manifest.features.items()
@@ -124,7 +129,7 @@ def _read_shard(
     """Add a shard's rows to ``layers``; give the columns about its samples."""
     others = []
     for group, table in row_groups(path):
-        if problem := next(length_problems(path, manifest, group, table), None):
+        if problem := next(length_problems(path, manifest.features, group, table), None):
             raise ShardError(problem)
         for layer in layers:
             layer.add(table, start)
