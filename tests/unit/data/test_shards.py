@@ -1,12 +1,10 @@
 """Shards: write then read is the identity, in the same bytes, and plain tools read them."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,8 +20,6 @@ from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.shards import layout, read_shards, verify_shards, write_shards
 from immo_hpc.errors import OutputError, ShardError
-
-DOCS = Path(__file__).parents[3] / "docs" / "shards.md"
 
 
 @dataclass(frozen=True)
@@ -172,19 +168,6 @@ def test_columns_that_arrow_has_no_type_for_become_text(tmp_path, preparation):
     assert found["mixed"].tolist() == ["1", "two", None]
     assert found["grade"].tolist() == ["low", None, "high"]
     assert found["nothing"].tolist() == [None, None, None]
-
-
-def test_the_python_of_the_docs_reads_plain_files(tmp_path, preparation, monkeypatch):
-    cohort = make_cohort(5, 30)
-    write_shards(cohort, preparation, tmp_path / "shards")
-    monkeypatch.chdir(tmp_path)
-    (snippet,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    names = {}
-    exec(snippet, {}, names)
-    layer = cohort.layers["layer0"]
-    np.testing.assert_array_equal(names["values"], layer.values)
-    expected = pd.DataFrame(layer.values, cohort.samples.index[layer.rows], layer.features)
-    pd.testing.assert_frame_equal(names["frame"], expected, check_names=False)
 
 
 def bad(**changes):
