@@ -47,3 +47,7 @@ class OutputError(ImmoError, OSError):
 
 class BusyError(ImmoError, RuntimeError):
     """A folder or file that another living process works at; wait for it, or stop it."""
+
+
+class SubmissionError(ImmoError, RuntimeError):
+    """A job that cannot be submitted: no queue here, a refusal, an image that does not fit."""

@@ -9,18 +9,25 @@ import sys
 
 from immo_hpc.cli._app import app
 from immo_hpc.cli._console import report_error
-from immo_hpc.errors import ImmoError, UsageError
+from immo_hpc.errors import ImmoError, InterruptedRun, UsageError
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command line and exit with 0 (done), 1 (failed) or 2 (wrong usage)."""
+    """Run the command line and exit.
+
+    With 0 (done), 1 (failed), 2 (wrong usage), 3 (stopped on request after a checkpoint, can be
+    resumed), or 130 (interrupted).
+    """
     try:
         app(prog_name="immo")
     except UsageError as error:
         report_error(str(error))
         sys.exit(2)
+    except InterruptedRun as error:
+        report_error(str(error))
+        sys.exit(3)
     except ImmoError as error:
         report_error(str(error))
         sys.exit(1)

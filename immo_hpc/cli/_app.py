@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from immo_hpc._version import __version__
-from immo_hpc.cli import _analysis, _data, _demo, _train, _use
+from immo_hpc.cli import _analysis, _data, _demo, _jobs, _train, _use
 from immo_hpc.cli._console import result
 
 app = typer.Typer(
@@ -46,6 +46,13 @@ app.command()(_use.generate)
 app.command()(_analysis.classify)
 app.command()(_analysis.explain)
 app.command()(_analysis.report)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    _jobs.submit
+)
+app.command()(_jobs.status)
+app.command()(_jobs.logs)
+app.command()(_jobs.resume)
+app.command()(_jobs.cancel)
 bench = typer.Typer(no_args_is_help=True, help="Measured speed, with the limits beside it.")
 bench.command("train")(_demo.bench_train)
 bench.command("kernels")(_demo.bench_kernels)

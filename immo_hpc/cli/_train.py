@@ -22,6 +22,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN, if any.")
     ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds to wait for another process that trains into RUN."),
+    ] = 0.0,
     as_json: options.Json = False,
 ) -> None:
     """Train a model on shards. An interrupted run goes on with --resume, exactly.
@@ -38,6 +42,7 @@ def train(
             recipe=recipe,
             assignments=options.with_seed(assign, seed),
             resume=resume,
+            wait_s=wait,
             on_epoch=show,
         )
     notes(outcome.notices)

@@ -10,6 +10,8 @@ from pathlib import Path
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.shards import read_shards
+from immo_hpc.files import refuse_output
+from immo_hpc.lease import hold
 from immo_hpc.nn import ImmoModel
 from immo_hpc.train.checkpoint import newest_checkpoint
 from immo_hpc.train.device import (
@@ -51,9 +53,10 @@ def train_run(
     config: ImmoConfig | None = None,
     *,
     resume: bool = False,
+    wait_s: float = 0.0,
     on_epoch: OnEpoch | None = None,
 ) -> Training:
-    """Train on shards into a run folder (contract 6).
+    """Train on shards into a run folder (contract 6); one process at a time.
 
     Args:
         shards: Folder of shards.
@@ -62,12 +65,14 @@ def train_run(
         config: Resolved configuration; None for the defaults, or the run's own on resume.
         resume: Go on from the last checkpoint. On the CPU, with the same number of threads,
             the result equals that of the uninterrupted run bit for bit.
+        wait_s: How long to wait for another process that trains into this folder, seconds.
         on_epoch: Called with each epoch's record.
 
     Returns:
         The finished training.
 
     Raises:
+        BusyError: If another living process trains into this folder for longer than that.
         InterruptedRun: On SIGINT, SIGTERM or SIGUSR2, after a checkpoint was written.
         OutputError: If ``run`` holds something and ``resume`` is not asked for.
         RunError: If the run is of another format version, configuration or other shards.
@@ -75,6 +80,22 @@ def train_run(
         TrainingError: If the loss is not finite or there is nothing to learn from.
     """
     folder = RunFolder(Path(run))
+    try:
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse_output(folder.path, error)
+    with hold(folder.lease, wait_s=wait_s):
+        return _train_run(shards, folder, config, resume=resume, on_epoch=on_epoch)
+
+
+def _train_run(
+    shards: Path,
+    folder: RunFolder,
+    config: ImmoConfig | None,
+    *,
+    resume: bool,
+    on_epoch: OnEpoch | None,
+) -> Training:
     is_old = resume and folder.exists
     if is_old:
         config = check_run(folder, config, shards)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from immo_hpc.config import ImmoConfig, validated
+from immo_hpc.config import ImmoConfig, differing_keys, validated
 from immo_hpc.data.manifest import MANIFEST_NAME
 from immo_hpc.errors import OutputError, RunError, ShardError
 from immo_hpc.files import new_folder, require_absent
@@ -23,14 +23,6 @@ from immo_kernels import MASK_STREAM_VERSION
 
 FORMAT = "immo-run"
 FORMAT_VERSION = 1
-
-# Where and how often, not what: a run may be gone on with under other values of these.
-_FREE_KEYS = (
-    "train.device",
-    "train.num_threads",
-    "train.checkpoint_epochs",
-    "train.checkpoint_min",
-)
 
 
 @dataclass(frozen=True)
@@ -82,6 +74,11 @@ class RunFolder:
     def model(self) -> Path:
         """The final network's description, JSON; written last."""
         return self.path / DESCRIPTION_NAME
+
+    @property
+    def lease(self) -> Path:
+        """Held while a process trains; beside the folder, which is not there before it is whole."""
+        return self.path.with_name(f".{self.path.name}.lease")
 
     @property
     def exists(self) -> bool:
@@ -227,20 +224,6 @@ def check_run(run: RunFolder, config: ImmoConfig | None, shards: Path) -> ImmoCo
     return config
 
 
-def differing_keys(before: ImmoConfig, now: ImmoConfig) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys that decide a result and differ, with both values.
-
-    Example:
-        >>> a, b = ImmoConfig(), ImmoConfig(seed=1)
-        >>> differing_keys(a, b)
-        {'seed': (0, 1)}
-    """
-    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    keys = dict.fromkeys([*old, *new])
-    pairs = {key: (old.get(key), new.get(key)) for key in keys if key not in _FREE_KEYS}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
 def manifest_checksum(shards: Path) -> str:
     """SHA-256 of the manifest of a shard folder, which names every shard's checksum.
 
@@ -256,16 +239,6 @@ def manifest_checksum(shards: Path) -> str:
             "Name the output folder of immo prepare."
         )
         raise ShardError(message) from error
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _read_json(path: Path) -> dict[str, Any]:

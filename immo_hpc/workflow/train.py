@@ -23,6 +23,7 @@ def train(
     recipe: str = "default",
     assignments: Sequence[str] = (),
     resume: bool = False,
+    wait_s: float = 0.0,
     on_epoch: OnEpoch | None = None,
 ) -> Outcome:
     """Train on shards into a run folder; see `immo_hpc.train.train_run`.
@@ -32,7 +33,8 @@ def train(
 
     Raises:
         ConfigError: If the configuration does not fit the shards.
-        OutputError, RunError, ShardError, TrainingError, InterruptedRun: As in `train_run`.
+        BusyError, OutputError, RunError, ShardError, TrainingError, InterruptedRun: As in
+            `train_run`.
     """
     manifest = read_manifest(shards)
     folder = RunFolder(run)
@@ -41,7 +43,7 @@ def train(
         settings = folder.read_config()
     else:
         settings = settings_for(manifest, shards, config, recipe, assignments)
-    training = train_settled(shards, run, settings, resume=resume, on_epoch=on_epoch)
+    training = train_settled(shards, run, settings, resume=resume, wait_s=wait_s, on_epoch=on_epoch)
     return Outcome(*_describe(run, training), notices=training.notices)
 
 
@@ -51,12 +53,13 @@ def train_settled(
     settings: ImmoConfig,
     *,
     resume: bool = False,
+    wait_s: float = 0.0,
     on_epoch: OnEpoch | None = None,
 ) -> Training:
     """`train_run` with an ``on_epoch`` that is also told the most epochs."""
     epochs = settings.train.epochs
     tell = None if on_epoch is None else lambda record: on_epoch(record, epochs)
-    return train_run(shards, run, settings, resume=resume, on_epoch=tell)
+    return train_run(shards, run, settings, resume=resume, wait_s=wait_s, on_epoch=tell)
 
 
 def settings_for(

@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from immo_hpc.config import ImmoConfig, PreparationConfig, SplitConfig
+from immo_hpc.config import ImmoConfig, PreparationConfig, SplitConfig, differing_keys
 from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.shards import read_shards, write_shards
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
 from immo_hpc.data.split import split_samples
 from immo_hpc.errors import InterruptedRun, OutputError, RunError, ShardError
 from immo_hpc.train import RunFolder, load_model, read_metrics, train_run
-from immo_hpc.train.run import differing_keys
 
 
 def make_shards(folder, seed=0):
