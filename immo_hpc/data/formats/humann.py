@@ -28,14 +28,18 @@ def read_humann(head: Head, name: str, notices: list[str], *, stratified: bool =
     A community row stands for the whole sample (``PWY-5100: ...``); a stratified row for the
     share of one taxon (``PWY-5100: ...|g__Blautia.s__Blautia_obeum``). They overlap, so one
     of both is read, never both. What was not assigned to a feature (``UNMAPPED``,
-    ``UNINTEGRATED``, ``UNGROUPED``) is dropped, by taxon too. Values stay as they are written
-    (relative abundance, copies per million or reads per kilobase).
+    ``UNINTEGRATED``, ``UNGROUPED``) is dropped, by taxon too. Values become fractions of what
+    was assigned: rows of the table sum to 1, whether copies per million, relative abundance or
+    reads per kilobase are written, and however much of a sample was not assigned.
 
     Args:
         head: Header of the file.
         name: Name of the layer.
         notices: Gets what was left out.
         stratified: Whether to read the rows by taxon.
+
+    Returns:
+        Samples by features, fractions; samples with nothing above 0 are left out.
 
     Raises:
         CohortError: If the values are coverage, or there are only rows of the other sort.
@@ -69,11 +73,14 @@ def read_humann(head: Head, name: str, notices: list[str], *, stratified: bool =
     notices.append(
         f"{name}: {len(features)} of {grid.num_rows} rows of {head.path.name}, {sort}, were read"
         + (left if others else "")
-        + (f"; {examples(dict.fromkeys(special))} is no feature." if special else ".")
+        + (f"; {examples(dict.fromkeys(special))} is no feature" if special else "")
+        + ". Values are fractions of what these rows hold."
     )
     table = as_table(grid, head, name, features)
     table = replace(table, sample_ids=tuple(map(sample_name, grid.columns)))
     table, lost = without_empty(table)
+    totals = np.nansum(table.values, axis=1, keepdims=True, dtype=np.float64)
+    table = replace(table, values=(table.values / totals).astype(np.float32))
     if lost:
         notices.append(
             f"{name}: {len(lost)} samples hold nothing above 0 in these rows and were left out "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import csv
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from immo_hpc.data.check import choices, examples
 from immo_hpc.data.formats.head import Head
 from immo_hpc.data.formats.sniff import ASSAY_KEYS
 from immo_hpc.data.sample_table import DEFAULT_SUBJECT
-from immo_hpc.data.tables import ID_COLUMN, MISSING_TEXTS, damaged_message, reading
-from immo_hpc.data.text_table import opened_text
+from immo_hpc.data.tables import ID_COLUMN, MISSING_TEXTS, reading
+from immo_hpc.data.text_table import opened_text, ragged_message
 from immo_hpc.errors import CohortError
 
 EXTERNAL_ID, PARTICIPANT, COLLECTION, DATA_TYPE = ASSAY_KEYS
@@ -77,8 +78,8 @@ def read_metadata(head: Head, further: Collection[str], notices: list[str]) -> A
         notices: Gets what was left out.
 
     Raises:
-        CohortError: If a key column is absent, or an External ID of one data type names two
-            collections.
+        CohortError: If a key column is absent, a line is of another length than the header, or
+            an External ID of one data type names two collections.
     """
     for key in ASSAY_KEYS:
         if key not in head.columns:
@@ -90,7 +91,7 @@ def read_metadata(head: Head, further: Collection[str], notices: list[str]) -> A
             raise CohortError(message)
     used = list(dict.fromkeys([*ASSAY_KEYS, *COLUMNS.values(), *further]))
     used = [column for column in used if column in head.columns]
-    frame = _read(head, used)[used].map(_cell)
+    frame = _read(head, used)
     unnamed = frame[EXTERNAL_ID].isna()
     if unnamed.any():
         notices.append(
@@ -138,19 +139,20 @@ def sample_rows(assays: Assays, names: Collection[str], notices: list[str]) -> p
     return samples[[*ordered, *(name for name in samples.columns if name not in ordered)]]
 
 
-def _read(head: Head, used: Collection[str]) -> pd.DataFrame:
+def _read(head: Head, used: Sequence[str]) -> pd.DataFrame:
+    places = [head.columns.index(column) for column in used]
+    rows: list[list[str | None]] = []
     with reading(head.path), opened_text(head.path) as stream:
-        try:
-            frame = pd.read_csv(
-                stream,
-                sep=head.delimiter,
-                usecols=lambda column: str(column).strip() in used,
-                dtype=str,
-                keep_default_na=False,
-            )
-        except pd.errors.ParserError as error:
-            raise CohortError(damaged_message(head.path, error)) from error
-    return frame.rename(columns=str.strip)
+        for _ in range(head.skipped):
+            next(stream)
+        lines = csv.reader(stream, delimiter=head.delimiter)
+        for cells in lines:
+            if len(cells) == len(head.columns):
+                rows.append([_cell(cells[place]) for place in places])
+            elif any(cells):
+                line = head.skipped + lines.line_num
+                raise CohortError(ragged_message(head.path, line, len(cells), len(head.columns)))
+    return pd.DataFrame(rows, columns=list(used), dtype=object)
 
 
 def _cell(text: str) -> str | None:

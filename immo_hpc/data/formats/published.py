@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from immo_hpc.config import LayerKind
-from immo_hpc.data.assemble import Parts, assemble
+from immo_hpc.data.assemble import Parts
 from immo_hpc.data.check import choices
-from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription
 from immo_hpc.data.formats.collections import collection_rows, with_roles
 from immo_hpc.data.formats.found import (
@@ -98,17 +98,19 @@ def find_published(folder: Path, description: CohortDescription) -> PublishedFol
     return PublishedFolder(folder, asked | layers, samples, assays, tuple(notices))
 
 
-def read_published(
+def published_parts(
     found: PublishedFolder,
     description: CohortDescription,
     read_plain: Callable[[Path, LayerDescription], Table],
-) -> Cohort:
-    """Read the folder.
+    scratch: Path | None = None,
+) -> tuple[Parts, CohortDescription]:
+    """Read the folder: its tables, and its description with what they tell.
 
     Args:
         found: What `find_published` found.
         description: Its ``cohort.yaml``, with the arguments of the user.
         read_plain: Reads a layer that is a plain table.
+        scratch: Folder for what has to be written where plain tables are on disk.
 
     Raises:
         CohortError: As for `immo_hpc.data.read.read_cohort`.
@@ -139,9 +141,8 @@ def read_published(
     elif found.samples is not None:
         samples = read_sample_table(found.samples.path)
     where = str(found.samples.path) if found.samples else f"{found.folder} (no samples table)"
-    parts = Parts(tables, samples, where, lambda: _elsewhere(found, used))
-    cohort = assemble(parts, description)
-    return replace(cohort, notices=(*notices, *cohort.notices))
+    elsewhere = partial(_elsewhere, found, used)
+    return Parts(tables, samples, where, elsewhere, scratch, tuple(notices)), description
 
 
 def _roles(description: CohortDescription) -> list[str]:
