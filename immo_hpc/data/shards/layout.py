@@ -34,6 +34,7 @@ class ValuesChunk:
     Attributes:
         column: Place of the column among the leaves of the file.
         offset: First byte of the chunk in the file.
+        num_values: Values in it, absent ones among them.
         size: Bytes of the chunk; its last bytes are the values, if ``is_plain``.
         is_plain: True if the footer allows one page of values as they are in memory; the
             page's own header tells whether it is so (`immo_hpc.data.stream.page`).
@@ -41,6 +42,7 @@ class ValuesChunk:
 
     column: int
     offset: int
+    num_values: int
     size: int
     is_plain: bool
 
@@ -103,4 +105,6 @@ def values_chunk(group: pq.RowGroupMetaData, column: int, value_bytes: int) -> V
         and set(chunk.encodings) <= {"PLAIN", "RLE", "BIT_PACKED"}
         and 0 < before <= _HEADER_BYTES + chunk.num_values // 2
     )
-    return ValuesChunk(column, chunk.data_page_offset, chunk.total_compressed_size, is_plain)
+    return ValuesChunk(
+        column, chunk.data_page_offset, chunk.num_values, chunk.total_compressed_size, is_plain
+    )

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immo_hpc.data import batches
-from immo_hpc.data.batches import BatchSource, whole
+from immo_hpc.data.batches import BatchSource, resident, whole
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.errors import UsageError
 
@@ -82,7 +81,7 @@ def test_resumed_epoch_is_the_tail_of_the_whole_one(cohort, batch_size, block):
     source = BatchSource(cohort, batch_size=batch_size, seed=11)
     uninterrupted = list(source.epoch(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "_BLOCK_BYTES", block)
+        patch.setattr(resident, "_BLOCK_BYTES", block)
         other = BatchSource(cohort, batch_size=batch_size, seed=11)
         for start in range(source.num_batches + 1):
             assert_same(list(other.epoch(2, start=start)), uninterrupted[start:])

@@ -1,0 +1,236 @@
+"""Windows: what is read together, where each row goes, and the batches that come of it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from immo_hpc.data.batches import Batch, LayerBatch
+from immo_hpc.data.stream.groups import GroupReader
+from immo_hpc.data.stream.index import ShardIndex
+from immo_hpc.data.stream.order import StreamOrder
+
+_ALIGN = 64
+_AHEAD = 2
+# Windows of an epoch differ by less, so that one piece of memory fits them all.
+_SLACK = 1.06
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """The samples in memory at one time.
+
+    Attributes:
+        places: The samples in the order of their batches, ``(sample,)``, int64.
+        carried: How many of the first of them were read with the window before.
+        bounds: Samples before each complete batch, and before what the next window takes
+            over, ``(batch + 1,)``, int64.
+    """
+
+    places: NDArray[np.int64]
+    carried: int
+    bounds: NDArray[np.int64]
+
+
+def plan_windows(
+    order: StreamOrder, *, batch_size: int, start: int, rank: int, world_size: int
+) -> list[WindowPlan]:
+    """Plans of an epoch from batch ``start`` on, for one of ``world_size`` processes.
+
+    A batch whose samples were read with two windows is complete with the second.
+    """
+    total = len(order.places)
+    batches = np.arange(total) // batch_size
+    mine = np.flatnonzero((order.lanes % world_size == rank) & (batches >= start))
+    places, windows, batches = order.places[mine], order.windows[mine], batches[mine]
+    numbers, first = np.unique(order.windows, return_index=True)
+    ends = [*first[1:].tolist(), total]
+    plans = []
+    begin, done = 0, start
+    for number, end in zip(numbers.tolist(), ends, strict=True):
+        if end <= start * batch_size:
+            continue
+        complete = -(-total // batch_size) if end == total else max(end // batch_size, done)
+        low, high = np.searchsorted(windows, [number, number + 1]).tolist()
+        bounds = np.searchsorted(batches, np.arange(done, complete + 1)) - begin
+        plans.append(WindowPlan(places[begin:high], low - begin, bounds))
+        begin, done = begin + int(bounds[-1]), complete
+    return plans
+
+
+class Memory:
+    """Memory of windows, used again once nobody holds a batch made of it.
+
+    Args:
+        pin: Page-locked, so that a GPU copies from it in the background.
+    """
+
+    def __init__(self, *, pin: bool) -> None:
+        self._pin = pin
+        self._free: list[Tensor] = []
+
+    def take(self, size: int, capacity: int) -> NDArray[np.uint8]:
+        """At least ``size`` bytes; ``capacity`` if they must be got from the system."""
+        block = None
+        while self._free and (block is None or len(block) < size):
+            block = self._free.pop()
+        if block is None or len(block) < size:
+            block = torch.empty(max(size, capacity), dtype=torch.uint8, pin_memory=self._pin)
+        memory: NDArray[np.uint8] = block.numpy()
+        # All views and tensors made of it keep this very array, and no other, alive.
+        weakref.finalize(memory, self._free.append, block).atexit = False
+        return memory
+
+
+class Window:
+    """A filled window.
+
+    Args:
+        plan: What it holds.
+        sample_uid: Identity of each sample of the plan, ``(sample,)``, int64.
+        values: Rows by layer, ``(row, feature)``, float32, in the order of the plan.
+        held: Place in the plan of each row, by layer, ``(row,)``, int64, increasing.
+    """
+
+    def __init__(
+        self,
+        plan: WindowPlan,
+        sample_uid: NDArray[np.int64],
+        values: dict[str, NDArray[np.float32]],
+        held: dict[str, NDArray[np.int64]],
+    ) -> None:
+        self.plan = plan
+        self._uid, self._values, self._held = sample_uid, values, held
+
+    @property
+    def num_batches(self) -> int:
+        """Batches it completes; what is left is carried over to the next window."""
+        return len(self.plan.bounds) - 1
+
+    def left(self, layer: str) -> NDArray[np.float32]:
+        """Rows of a layer that belong to no complete batch."""
+        first = np.searchsorted(self._held[layer], self.plan.bounds[-1])
+        return self._values[layer][first:]
+
+    def batches(self) -> Iterator[Batch]:
+        """The complete batches: views of the window's memory."""
+        bounds = self.plan.bounds
+        uid = torch.from_numpy(self._uid)
+        values = {name: torch.from_numpy(rows) for name, rows in self._values.items()}
+        cuts = {name: np.searchsorted(held, bounds) for name, held in self._held.items()}
+        for place in range(self.num_batches):
+            low, high = bounds[place : place + 2]
+            layers = {}
+            for name, held in self._held.items():
+                first, last = cuts[name][place : place + 2]
+                rows = torch.from_numpy(held[first:last] - low)
+                layers[name] = LayerBatch(values[name][first:last], rows)
+            yield Batch(uid[low:high], layers)
+
+
+class WindowFiller:
+    """Reads the rows of windows from shards to where their batches want them.
+
+    Args:
+        index: The opened shards.
+        reader: Reads their row groups.
+        memory: Where windows lie.
+    """
+
+    def __init__(self, index: ShardIndex, reader: GroupReader, memory: Memory) -> None:
+        self._index, self._reader, self._memory = index, reader, memory
+        self._measured = dict(zip(index.layers, index.measured().T, strict=True))
+        self._row = {name: np.cumsum(held) - 1 for name, held in self._measured.items()}
+        self._first_row = {
+            name: np.searchsorted(layer.rows, index.first_samples)
+            for name, layer in index.layers.items()
+        }
+
+    def windows(
+        self, plans: Sequence[WindowPlan], is_stopped: Callable[[], bool]
+    ) -> Iterator[Window]:
+        """The windows of an epoch; ``is_stopped`` is asked before each row group."""
+        held = [self._held(plan) for plan in plans]
+        capacity = int(_SLACK * max(map(self._size, held), default=0))
+        before: Window | None = None
+        for plan, rows in zip(plans, held, strict=True):
+            values = self._allocate(rows, capacity)
+            for name, layer in values.items():
+                if before is not None and plan.carried:
+                    left = before.left(name)
+                    layer[: len(left)] = left
+            before = None
+            if not self._fill(plan, rows, values, is_stopped):
+                return
+            before = Window(plan, self._index.sample_uid[plan.places], values, rows)
+            del values
+            yield before
+
+    def _held(self, plan: WindowPlan) -> dict[str, NDArray[np.int64]]:
+        return {
+            name: np.flatnonzero(measured[plan.places]) for name, measured in self._measured.items()
+        }
+
+    def _size(self, held: dict[str, NDArray[np.int64]]) -> int:
+        return sum(self._layer_size(name, len(rows)) for name, rows in held.items())
+
+    def _layer_size(self, name: str, num_rows: int) -> int:
+        size = 4 * num_rows * len(self._index.layers[name].features)
+        return -(-size // _ALIGN) * _ALIGN
+
+    def _allocate(
+        self, held: dict[str, NDArray[np.int64]], capacity: int
+    ) -> dict[str, NDArray[np.float32]]:
+        memory = self._memory.take(self._size(held), capacity)
+        values, start = {}, 0
+        for name, rows in held.items():
+            shape = (len(rows), len(self._index.layers[name].features))
+            part = memory[start : start + 4 * shape[0] * shape[1]]
+            values[name] = part.view(np.float32).reshape(shape)
+            start += self._layer_size(name, len(rows))
+        return values
+
+    def _fill(
+        self,
+        plan: WindowPlan,
+        held: dict[str, NDArray[np.int64]],
+        values: dict[str, NDArray[np.float32]],
+        is_stopped: Callable[[], bool],
+    ) -> bool:
+        """Read what was not carried over, in the order of the files; False if stopped."""
+        tasks = [
+            (group, name, rows, places)
+            for name in values
+            for group, rows, places in self._tasks(name, plan, held[name])
+        ]
+        tasks.sort(key=lambda task: task[0])
+        groups = self._index.groups
+        for number, (group, name, rows, places) in enumerate(tasks):
+            if is_stopped():
+                return False
+            ahead = tasks[min(number + _AHEAD * len(values), len(tasks) - 1)][0]
+            if ahead != group:
+                self._reader.expect(groups[ahead])
+            values[name][places] = self._reader.read(groups[group], name, rows)
+        return True
+
+    def _tasks(
+        self, name: str, plan: WindowPlan, held: NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """By row group: which of its rows of a layer to read, and their places in the window."""
+        first = int(np.searchsorted(held, plan.carried))
+        samples = plan.places[held[first:]]
+        order = np.argsort(samples)
+        samples, places = samples[order], order + first
+        group = np.searchsorted(self._index.first_samples, samples, side="right") - 1
+        rows = self._row[name][samples] - self._first_row[name][group]
+        cuts = np.flatnonzero(np.diff(group)) + 1
+        for low, high in zip([0, *cuts], [*cuts, len(group)], strict=True):
+            if high > low:
+                yield int(group[low]), rows[low:high], places[low:high]
