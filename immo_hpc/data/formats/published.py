@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from immo_hpc.config import LayerKind
-from immo_hpc.data.assemble import Parts
+from immo_hpc.data.assemble import Parts, assemble
 from immo_hpc.data.check import choices
+from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription
 from immo_hpc.data.formats.collections import collection_rows, with_roles
 from immo_hpc.data.formats.found import (
@@ -110,11 +114,39 @@ def published_parts(
         found: What `find_published` found.
         description: Its ``cohort.yaml``, with the arguments of the user.
         read_plain: Reads a layer that is a plain table.
-        scratch: Folder for what has to be written where plain tables are on disk.
+        scratch: Folder for the values of the tables; None holds them in memory. Either way
+            what is kept of a published table is in memory while it is read.
 
     Raises:
         CohortError: As for `immo_hpc.data.read.read_cohort`.
+        OutputError: If ``scratch`` cannot be written, or the disk is full.
     """
+    tables, samples, notices, description = _read(found, description, read_plain)
+    used = description.layers or {}
+    if scratch is not None:
+        tables = [_on_disk(table, used[table.name], found, scratch) for table in tables]
+    elsewhere = partial(_elsewhere, found, used)
+    where = _samples_where(found)
+    return Parts(tables, samples, where, elsewhere, scratch, tuple(notices)), description
+
+
+def read_published(
+    found: PublishedFolder,
+    description: CohortDescription,
+    read_plain: Callable[[Path, LayerDescription], Table],
+) -> Cohort:
+    """As `published_parts`, put together in memory."""
+    tables, samples, notices, description = _read(found, description, read_plain)
+    elsewhere = partial(_elsewhere, found, description.layers or {})
+    cohort = assemble(Parts(tables, samples, _samples_where(found), elsewhere), description)
+    return replace(cohort, notices=(*notices, *cohort.notices))
+
+
+def _read(
+    found: PublishedFolder,
+    description: CohortDescription,
+    read_plain: Callable[[Path, LayerDescription], Table],
+) -> tuple[list[Table], pd.DataFrame | None, list[str], CohortDescription]:
     notices = list(found.notices)
     used = _used(found, description)
     tables: list[Table] = []
@@ -140,9 +172,29 @@ def published_parts(
         description = with_roles(description, samples, found.assays.path, notices)
     elif found.samples is not None:
         samples = read_sample_table(found.samples.path)
-    where = str(found.samples.path) if found.samples else f"{found.folder} (no samples table)"
-    elsewhere = partial(_elsewhere, found, used)
-    return Parts(tables, samples, where, elsewhere, scratch, tuple(notices)), description
+    return tables, samples, notices, description
+
+
+def _on_disk(table: Table, layer: LayerDescription, found: PublishedFolder, scratch: Path) -> Table:
+    """The table with its values in ``scratch``, where plain tables are put by their reader."""
+    if isinstance(table.values, np.memmap):
+        return table
+    from immo_hpc.data.spool import spool_name, spooled
+    from immo_hpc.data.streams import TableStream
+
+    assert table.source is not None
+    how: list[object] = [layer.model_dump()]
+    if found.assays is not None:
+        # Which assay stands for which sample is the metadata's to say.
+        how.append(spool_name(found.assays.path, "assays"))
+    name = spool_name(table.source, table.name, *how)
+    blocks = iter([(table.sample_ids, table.values)])
+    stream = TableStream(table.name, table.features, blocks, table.source)
+    return spooled(scratch, {table.name: name}, lambda _: stream)[table.name]
+
+
+def _samples_where(found: PublishedFolder) -> str:
+    return str(found.samples.path) if found.samples else f"{found.folder} (no samples table)"
 
 
 def _roles(description: CohortDescription) -> list[str]:
@@ -200,9 +252,7 @@ def _read_layer(source: Source, layer: LayerDescription, name: str, notices: lis
     return read_metabolomics(head, name, notices, named_only=layer.named_only is not False)
 
 
-def _elsewhere(
-    found: PublishedFolder, used: Mapping[str, tuple[Source, LayerDescription]]
-) -> dict[str, set[str]]:
+def _elsewhere(found: PublishedFolder, used: Mapping[str, LayerDescription]) -> dict[str, set[str]]:
     """Names in the published tables that are left alone."""
     unused = {name: source for name, source in found.layers.items() if name not in used}
     return {
