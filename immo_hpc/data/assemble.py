@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.data.blocks import gather, row_blocks
 from immo_hpc.data.check import check_values, examples, require_unique
 from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.description import CohortDescription, LayerDescription
@@ -34,35 +36,59 @@ class Parts:
         samples: Sample table, index ``sample_id``; None takes the union of the tables' rows.
         samples_where: File of the sample table, for messages.
         elsewhere: Gives, by table that is not used, the names that may be its samples.
+        scratch: Folder for what has to be written where tables are on disk.
+        notices: What was noticed while they were found.
+        may_turn: Whether a table may hold features as rows.
     """
 
     tables: Sequence[Table]
     samples: pd.DataFrame | None = None
     samples_where: str = "sample table"
     elsewhere: Callable[[], Mapping[str, set[str]]] = field(default=dict)
+    scratch: Path | None = None
+    notices: tuple[str, ...] = ()
+    may_turn: bool = True
 
 
-def assemble(parts: Parts, description: CohortDescription, *, may_turn: bool = True) -> Cohort:
+def assemble(parts: Parts, description: CohortDescription) -> Cohort:
     """Check the parts and put them together.
 
     Args:
         parts: Tables and sample table.
         description: Kinds, roles, and what to do with samples without any layer.
-        may_turn: Whether a table may hold features as rows.
 
     Raises:
         CohortError: For doubled names, values a layer cannot hold, a layer without any of the
             samples, a sample without any layer, or a named column that is absent.
     """
-    _require_names([table.name for table in parts.tables])
     notices: list[str] = []
-    known = None if parts.samples is None else {str(name) for name in parts.samples.index}
-    tables = oriented(parts.tables, known, notices) if may_turn else list(parts.tables)
+    chosen = checked_tables(parts, description, notices)
+    settled = _settled(parts, description, chosen)
+    notices = [*parts.notices, *settled.notices, *notices]
+    ids = pd.Index(settled.frame.index)
     described = description.layers or {}
-    chosen = []
+    layers = [_layer(table, ids, described.get(table.name), parts, notices) for table in chosen]
+    for layer in layers:
+        check_values(layer, ids[layer.rows])
+    whole = Cohort(settled.frame, {layer.name: layer for layer in layers}, settled.roles)
+    measured = _only_measured(whole, parts, description, notices)
+    return replace(measured, notices=tuple(notices))
+
+
+def checked_tables(parts: Parts, description: CohortDescription, notices: list[str]) -> list[Table]:
+    """The tables with samples as rows and the features described, their names checked.
+
+    Raises:
+        CohortError: For doubled names, or a layer that cannot have its name.
+    """
+    _require_names([table.name for table in parts.tables])
+    known = None if parts.samples is None else {str(name) for name in parts.samples.index}
+    tables = oriented(parts.tables, known, notices) if parts.may_turn else list(parts.tables)
+    described = description.layers or {}
+    checked = []
     for table in tables:
         patterns = described[table.name].patterns if table.name in described else ()
-        table = choose(table, patterns)
+        table = choose(table, patterns, parts.scratch)
         require_unique(
             table.sample_ids,
             table.where,
@@ -71,19 +97,8 @@ def assemble(parts: Parts, description: CohortDescription, *, may_turn: bool = T
         )
         require_unique(table.features, table.where, "column", "Rename or merge these features.")
         _refuse_id_feature(table)
-        chosen.append(table)
-    settled = _settled(parts, description, chosen)
-    notices = [*settled.notices, *notices]
-    ids = pd.Index(settled.frame.index)
-    layers = [
-        _layer(table, ids, described.get(table.name), parts.samples_where, notices)
-        for table in chosen
-    ]
-    for layer in layers:
-        check_values(layer, ids[layer.rows])
-    whole = Cohort(settled.frame, {layer.name: layer for layer in layers}, settled.roles)
-    measured = _only_measured(whole, parts, description, notices)
-    return replace(measured, notices=tuple(notices))
+        checked.append(table)
+    return checked
 
 
 def _require_names(names: Sequence[str]) -> None:
@@ -112,60 +127,79 @@ def _refuse_id_feature(table: Table) -> None:
 def _settled(parts: Parts, description: CohortDescription, tables: Sequence[Table]) -> SampleTable:
     samples = parts.samples
     if samples is None:
-        names = dict.fromkeys(name for table in tables for name in _with_values(table))
+        names = dict.fromkeys(name for table in tables for name in names_with_values(table))
         samples = pd.DataFrame(index=pd.Index(list(names), dtype=object))
     return settle_samples(samples, description, parts.samples_where)
 
 
-def _with_values(table: Table) -> list[str]:
-    held = ~_all_missing(table.values, axis=1)
-    return [name for name, holds in zip(table.sample_ids, held, strict=True) if holds]
+def names_with_values(table: Table) -> list[str]:
+    """Names of the rows that hold a value."""
+    empty, _ = _empty(table.values)
+    return [name for name, is_empty in zip(table.sample_ids, empty, strict=True) if not is_empty]
 
 
-def _all_missing(values: NDArray[np.float32], axis: int) -> NDArray[np.bool_]:
-    return np.asarray(np.isnan(values).all(axis=axis))
+def _empty(
+    values: NDArray[np.float32], counted: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """True for rows that hold no value, ``(row,)``, and for features, ``(feature,)``.
+
+    Args:
+        values: ``(row, feature)``, float32, NaN = missing.
+        counted: Rows that count for the features, ``(row,)``, bool; all if not given.
+    """
+    rows = np.empty(len(values), dtype=np.bool_)
+    columns = np.ones(values.shape[1], dtype=np.bool_)
+    for places, block in row_blocks(values):
+        missing = np.isnan(block)
+        rows[places] = missing.all(axis=1)
+        columns &= (missing if counted is None else missing[counted[places]]).all(axis=0)
+    return rows, columns
 
 
 def _layer(
     table: Table,
     ids: pd.Index,
     description: LayerDescription | None,
-    samples_where: str,
+    parts: Parts,
     notices: list[str],
 ) -> Layer:
     place = ids.get_indexer(pd.Index(table.sample_ids, dtype=object)).astype(np.int64)
     known = place >= 0
-    empty = _all_missing(table.values, axis=1)
+    empty, empty_features = _empty(table.values, known)
     if not known.any() and not (empty.all() and len(ids) == 0):
-        _refuse_strangers(table, ids, samples_where)
-    _tell(notices, table, ~known, f"rows have no sample in {samples_where} and were left out")
+        refuse_strangers(table, ids, parts.samples_where)
+    tell_strangers(notices, table, known, parts.samples_where)
     _tell(notices, table, known & empty, "rows hold no value and count as not measured")
     kept = np.flatnonzero(known & ~empty)
     kept = kept[np.argsort(place[kept], kind="stable")]
-    values = table.values if _is_all(kept, len(table.values)) else table.values[kept]
-    return _with_kind(_dropped(table, values, notices), place[kept], description, notices)
+    table = _gathered(table, kept, empty_features, parts.scratch, notices)
+    return _with_kind(table, place[kept], description, notices)
 
 
-def _dropped(table: Table, values: NDArray[np.float32], notices: list[str]) -> Table:
-    """The table of the kept rows, without features that were never measured."""
-    if len(values) == 0:
+def _gathered(
+    table: Table,
+    kept: NDArray[np.int64],
+    empty: NDArray[np.bool_],
+    scratch: Path | None,
+    notices: list[str],
+) -> Table:
+    """The kept rows, without features that were never measured in them."""
+    if len(kept) == 0:
         message = (
             f"{table.where}: expected measurements, found only missing values. Remove the table, "
             "or leave it out with --layers."
         )
         raise CohortError(message)
-    empty = _all_missing(values, axis=0)
-    if not empty.any():
-        return replace(table, values=values)
-    names = [name for name, is_empty in zip(table.features, empty, strict=True) if is_empty]
-    notices.append(
-        f"{table.name}: {len(names)} features hold no value in any sample and were dropped "
-        f"({examples(names)})."
-    )
-    features = tuple(
-        name for name, is_empty in zip(table.features, empty, strict=True) if not is_empty
-    )
-    return replace(table, features=features, values=values[:, ~empty])
+    if empty.any():
+        names = [table.features[place] for place in np.flatnonzero(empty)]
+        notices.append(
+            f"{table.name}: {len(names)} features hold no value in any sample and were dropped "
+            f"({examples(names)})."
+        )
+    columns = np.flatnonzero(~empty)
+    features = tuple(table.features[place] for place in columns)
+    values = gather(table.values, kept, columns, scratch=scratch)
+    return replace(table, features=features, values=values)
 
 
 def _with_kind(
@@ -186,7 +220,12 @@ def _with_kind(
     return Layer(table.name, kind, table.features, table.values, rows, table.source)
 
 
-def _refuse_strangers(table: Table, ids: pd.Index, samples_where: str) -> None:
+def refuse_strangers(table: Table, ids: pd.Index, samples_where: str) -> None:
+    """Refuse a table none of whose rows is a sample.
+
+    Raises:
+        CohortError: Always.
+    """
     message = (
         f"{table.where}: expected rows named as in {samples_where} (such as {examples(ids, 2)}), "
         f"found none of those samples; its rows are {examples(table.sample_ids, 2)} and its "
@@ -196,14 +235,17 @@ def _refuse_strangers(table: Table, ids: pd.Index, samples_where: str) -> None:
     raise CohortError(message)
 
 
+def tell_strangers(
+    notices: list[str], table: Table, known: NDArray[np.bool_], samples_where: str
+) -> None:
+    """Add a sentence on the rows that are no sample, if there are any."""
+    _tell(notices, table, ~known, f"rows have no sample in {samples_where} and were left out")
+
+
 def _tell(notices: list[str], table: Table, where: NDArray[np.bool_], what: str) -> None:
     if where.any():
         names = [table.sample_ids[place] for place in np.flatnonzero(where)]
         notices.append(f"{table.name}: {len(names)} {what} ({examples(names)}).")
-
-
-def _is_all(kept: NDArray[np.int64], count: int) -> bool:
-    return len(kept) == count and bool((kept == np.arange(count)).all())
 
 
 def _only_measured(

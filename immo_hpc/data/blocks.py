@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.files import atomic_path
+from immo_hpc.work import WorkFolder
 
 BLOCK_BYTES = 64 << 20
 _ITEM = np.dtype(np.float32).itemsize
@@ -89,12 +89,10 @@ def gather(
         return values
     shape = (len(rows), values.shape[1] if columns is None else len(columns))
     if scratch is not None and on_disk(values) and 0 not in shape:
-        file = scratch / _gathered_name(values, rows, columns)
-        if not file.exists():
-            with atomic_path(file) as temporary, temporary.open("wb") as stream:
-                for _, block in row_blocks(values, rows):
-                    write_rows(stream, block if columns is None else block[:, columns])
-        return open_matrix(file, shape)
+        blocks = (
+            block if columns is None else block[:, columns] for _, block in row_blocks(values, rows)
+        )
+        return kept_matrix(scratch, _gathered_name(values, rows, columns), shape, blocks)
     taken = np.empty(shape, dtype=np.float32)
     filled = 0
     for _, block in row_blocks(values, rows):
@@ -122,6 +120,26 @@ def open_matrix(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     return np.memmap(file, dtype=np.float32, mode="r", shape=shape)
 
 
+def kept_matrix(
+    scratch: Path, name: str, shape: tuple[int, int], blocks: Iterable[NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The matrix ``scratch/name``, written from blocks of rows unless it is there already.
+
+    Processes that share ``scratch`` write it once.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+
+    def write(_: str, temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            for block in blocks:
+                write_rows(stream, block)
+
+    WorkFolder(scratch).do_all([name], write)
+    return open_matrix(scratch / name, shape)
+
+
 def write_rows(stream: Any, rows: NDArray[np.float32]) -> None:
     """Append rows, ``(row, feature)``, to a file opened for writing bytes."""
     stream.write(np.ascontiguousarray(rows, dtype=np.float32).data.cast("B"))
@@ -143,12 +161,12 @@ def _reader(values: NDArray[np.float32]) -> Iterator[Any]:
     if not on_disk(values):
         yield lambda start, stop: values[start:stop]
         return
-    origin, width = _file_offset(values), values.shape[1]
+    origin, width = file_offset(values), values.shape[1]
     descriptor = os.open(values.filename, os.O_RDONLY)  # type: ignore[attr-defined]
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
         block = np.empty((stop - start, width), dtype=np.float32)
-        _fill(descriptor, block.data.cast("B"), origin + start * width * _ITEM)
+        fill(descriptor, block.data.cast("B"), origin + start * width * _ITEM)
         return block
 
     try:
@@ -170,7 +188,7 @@ def _chosen(read: Any, places: NDArray[np.int64], width: int) -> NDArray[np.floa
     return block
 
 
-def _file_offset(values: Any) -> int:
+def file_offset(values: Any) -> int:
     """Byte of the file at which a (view of a) matrix on disk starts.
 
     A view keeps the offset of the matrix it was cut from, so it is counted from the mapping.
@@ -180,7 +198,12 @@ def _file_offset(values: Any) -> int:
     return int(values.offset - values.offset % mmap.ALLOCATIONGRANULARITY + within)
 
 
-def _fill(descriptor: int, buffer: memoryview, offset: int) -> None:
+def fill(descriptor: int, buffer: memoryview, offset: int) -> None:
+    """Read the bytes of a file that start at ``offset`` into all of ``buffer``.
+
+    Raises:
+        EOFError: If the file ends before.
+    """
     while buffer:
         got = os.preadv(descriptor, [buffer], offset)
         if got == 0:
@@ -197,7 +220,7 @@ def _gathered_name(values: Any, rows: NDArray[np.int64], columns: NDArray[np.int
     stat = Path(values.filename).stat()
     key = hashlib.blake2b(digest_size=12)
     key.update(f"{values.filename} {stat.st_size} {stat.st_mtime_ns} {values.shape}".encode())
-    key.update(str(_file_offset(values)).encode())
+    key.update(str(file_offset(values)).encode())
     key.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes())
     if columns is not None:
         key.update(b"columns" + np.ascontiguousarray(columns, dtype=np.int64).tobytes())

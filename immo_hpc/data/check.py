@@ -6,12 +6,14 @@ Legend of shapes as in `immo_hpc.data.cohort`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.data.blocks import row_blocks
 from immo_hpc.data.cohort import Cohort, Layer, Roles
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.errors import CohortError
@@ -82,31 +84,31 @@ def check_values(layer: Layer, sample_ids: Sequence[str]) -> None:
         CohortError: For an infinite value, a negative value in a composition, counts or
             intensities, or a value other than 0 and 1 in a binary layer.
     """
-    _refuse(
-        layer,
-        sample_ids,
-        np.isinf(layer.values),
-        f"a number within {np.finfo(np.float32).max:.2g} either way",
-        "Leave the cell empty if the value is missing, or put the right number there",
-    )
+    rules = [
+        _Rule(
+            np.isinf,
+            f"a number within {np.finfo(np.float32).max:.2g} either way",
+            "Leave the cell empty if the value is missing, or put the right number there",
+        )
+    ]
     if layer.kind in _NO_NEGATIVES:
-        _refuse(
-            layer,
-            sample_ids,
-            layer.values < 0,
-            f"no negative value in a layer of kind '{layer.kind}'",
-            "Correct the value, or, if the table is logged or centred already, give the layer "
-            "'kind: continuous' in cohort.yaml",
+        rules.append(
+            _Rule(
+                lambda values: values < 0,
+                f"no negative value in a layer of kind '{layer.kind}'",
+                "Correct the value, or, if the table is logged or centred already, give the layer "
+                "'kind: continuous' in cohort.yaml",
+            )
         )
     if layer.kind == "binary":
-        allowed = (layer.values == 0) | (layer.values == 1) | np.isnan(layer.values)
-        _refuse(
-            layer,
-            sample_ids,
-            ~allowed,
-            "0 or 1 in a layer of kind 'binary'",
-            "Correct the value, or give the layer another kind in cohort.yaml",
+        rules.append(
+            _Rule(
+                lambda values: ~((values == 0) | (values == 1) | np.isnan(values)),
+                "0 or 1 in a layer of kind 'binary'",
+                "Correct the value, or give the layer another kind in cohort.yaml",
+            )
         )
+    _refuse(layer, sample_ids, rules)
 
 
 def class_names(labels: pd.Series, roles: Roles) -> tuple[str, ...]:
@@ -201,17 +203,34 @@ def _natural(name: str) -> tuple[int, float, str]:
         return (1, 0.0, name)
 
 
-def _refuse(
-    layer: Layer, sample_ids: Sequence[str], bad: NDArray[np.bool_], expected: str, remedy: str
-) -> None:
-    count = int(np.count_nonzero(bad))
-    if count == 0:
+@dataclass(frozen=True)
+class _Rule:
+    """Which values are refused, what is expected of them, and the remedy."""
+
+    refuses: Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+    expected: str
+    remedy: str
+
+
+def _refuse(layer: Layer, sample_ids: Sequence[str], rules: Sequence[_Rule]) -> None:
+    counts = [0] * len(rules)
+    first: dict[int, tuple[int, int, float]] = {}
+    for places, block in row_blocks(layer.values):
+        for number, rule in enumerate(rules):
+            bad = rule.refuses(block)
+            found = int(np.count_nonzero(bad))
+            if found and number not in first:
+                row, column = divmod(int(bad.argmax()), bad.shape[1])
+                first[number] = (int(places[row]), column, float(block[row, column]))
+            counts[number] += found
+    if not first:
         return
-    row, column = divmod(int(bad.argmax()), bad.shape[1])
+    number = min(first)
+    rule, (row, column, value) = rules[number], first[number]
     where = str(layer.source) if layer.source else f"layer '{layer.name}'"
-    more = f", and {count - 1} more such values" if count > 1 else ""
+    more = f", and {counts[number] - 1} more such values" if counts[number] > 1 else ""
     message = (
         f"{where}, sample '{sample_ids[row]}', column '{layer.features[column]}': found "
-        f"{float(layer.values[row, column]):g}{more}; expected {expected}. {remedy}."
+        f"{value:g}{more}; expected {rule.expected}. {rule.remedy}."
     )
     raise CohortError(message)

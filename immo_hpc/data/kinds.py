@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind
+from immo_hpc.data.blocks import gather
 
+# Enough rows for shares and medians, few enough for tables larger than memory.
 _ROWS_LOOKED_AT = 4000
+_VALUES_LOOKED_AT = 1 << 24
+_LEAST_ROWS = 64
 _WHOLE = {"fraction": 1.0, "percent": 100.0}
 _LEAST_COUNTS_PER_ROW = 100
 _MOST_COUNT = 1e8
@@ -117,5 +121,6 @@ def _spread(some: NDArray[np.float32]) -> float:
 
 
 def _some_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    step = -(-len(values) // _ROWS_LOOKED_AT) if len(values) else 1
-    return values[:: max(step, 1)]
+    most = min(max(_VALUES_LOOKED_AT // max(values.shape[1], 1), _LEAST_ROWS), _ROWS_LOOKED_AT)
+    step = max(-(-len(values) // most), 1)
+    return values[::step] if step == 1 else gather(values, np.arange(0, len(values), step))

@@ -7,9 +7,7 @@ MuData does not keep) in ``mdata.uns["immo_samples"]``, the latent in ``obsm["X_
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.data.anndata_tables import packages, quiet, tables_from_anndata
 from immo_hpc.data.assemble import Parts, assemble
 from immo_hpc.data.check import choices
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription, parse_description
-from immo_hpc.data.tables import Table, damaged_message
-from immo_hpc.errors import CohortError, UsageError
+from immo_hpc.errors import CohortError
 
 KIND_KEY = "immo_kind"
 ROLES_KEY = "immo_roles"
@@ -38,9 +36,9 @@ def cohort_from_mudata(mdata: Any) -> Cohort:
         CohortError: As for `immo_hpc.data.read.read_cohort`.
         UsageError: If the optional packages are not installed.
     """
-    _packages()
+    packages()
     description = description_of(mdata)
-    return assemble(mudata_parts(mdata, description), description, may_turn=False)
+    return assemble(mudata_parts(mdata, description), description)
 
 
 def cohort_to_mudata(cohort: Cohort, latent: NDArray[np.float32] | None = None) -> Any:
@@ -53,9 +51,9 @@ def cohort_to_mudata(cohort: Cohort, latent: NDArray[np.float32] | None = None) 
     Raises:
         UsageError: If the optional packages are not installed.
     """
-    anndata, mudata = _packages()
+    anndata, mudata = packages()
     ids = pd.Index(cohort.sample_ids)
-    with _quiet(mudata):
+    with quiet(mudata):
         modalities = {}
         for name, layer in cohort.layers.items():
             modalities[name] = anndata.AnnData(
@@ -78,25 +76,6 @@ def cohort_to_mudata(cohort: Cohort, latent: NDArray[np.float32] | None = None) 
     return mdata
 
 
-def read_mudata(file: Path) -> Any:
-    """Read an ``.h5mu`` file.
-
-    Raises:
-        CohortError: If it is damaged.
-        UsageError: If the optional packages are not installed.
-    """
-    _, mudata = _packages()
-    with _opened(file), _quiet(mudata):
-        return mudata.read_h5mu(file)
-
-
-def read_anndata(file: Path) -> Any:
-    """Read an ``.h5ad`` file; raises as `read_mudata`."""
-    anndata, mudata = _packages()
-    with _opened(file), _quiet(mudata):
-        return anndata.read_h5ad(file)
-
-
 def description_of(mdata: Any) -> CohortDescription:
     """Layers and roles as `cohort_to_mudata` left them; all modalities without roles if not."""
     saved = mdata.uns.get(ROLES_KEY, {})
@@ -110,8 +89,19 @@ def description_of(mdata: Any) -> CohortDescription:
     )
 
 
-def mudata_parts(mdata: Any, description: CohortDescription, file: Path | None = None) -> Parts:
+def mudata_parts(
+    mdata: Any,
+    description: CohortDescription,
+    file: Path | None = None,
+    scratch: Path | None = None,
+) -> Parts:
     """Tables and samples of a MuData object, for the layers of ``description``.
+
+    Args:
+        mdata: MuData, or what `opened_mudata` gives.
+        description: Names the layers.
+        file: File it comes from, if any.
+        scratch: Folder for the tables, if the matrices are on disk.
 
     Raises:
         CohortError: If a layer is no modality, or a modality holds no matrix of numbers.
@@ -122,21 +112,35 @@ def mudata_parts(mdata: Any, description: CohortDescription, file: Path | None =
         if name not in names:
             message = f"{file or 'MuData'}: no modality '{name}'; {choices(name, names)}."
             raise CohortError(message)
-    tables = [table_from_anndata(name, mdata[name], file) for name in used]
+    modalities = {name: mdata[name] for name in used}
+    tables = tables_from_anndata(modalities, dict.fromkeys(used, file), scratch)
     samples = pd.DataFrame(mdata.obs)
     if not len(samples.columns):
         samples = _combined({name: mdata[name] for name in names}).reindex(samples.index)
     samples = _in_saved_order(samples, mdata.uns.get(ORDER_KEY))
     unused = {name: set(mdata[name].obs_names) for name in names if name not in used}
-    return Parts(tables, samples, f"{file or 'MuData'}, obs", lambda: unused)
+    return Parts(
+        tables,
+        samples,
+        f"{file or 'MuData'}, obs",
+        lambda: unused,
+        scratch,
+        may_turn=False,
+    )
 
 
-def anndata_parts(modalities: Mapping[str, Any], samples: pd.DataFrame | None, where: str) -> Parts:
+def anndata_parts(
+    modalities: Mapping[str, Any],
+    samples: pd.DataFrame | None,
+    where: str,
+    files: Mapping[str, Path | None],
+    scratch: Path | None = None,
+) -> Parts:
     """Tables and samples of several AnnData objects, one a layer."""
-    tables = [table_from_anndata(name, modality) for name, modality in modalities.items()]
+    tables = tables_from_anndata(modalities, files, scratch)
     if samples is None:
         samples, where = _combined(modalities), f"{where}, obs"
-    return Parts(tables, samples, where)
+    return Parts(tables, samples, where, scratch=scratch, may_turn=False)
 
 
 def with_saved_kinds(
@@ -150,58 +154,6 @@ def with_saved_kinds(
         for name, layer in (description.layers or {}).items()
     }
     return description.model_copy(update={"layers": layers})
-
-
-def table_from_anndata(name: str, modality: Any, file: Path | None = None) -> Table:
-    """The matrix ``X`` of a modality, dense or sparse, as a table.
-
-    Raises:
-        CohortError: If there is no matrix, or it does not hold numbers.
-    """
-    where = f"{file}, modality '{name}'" if file else f"modality '{name}'"
-    matrix = modality.X
-    if matrix is None or 0 in matrix.shape:
-        message = f"{where}: expected a matrix X of samples and features, found none. Fill in X."
-        raise CohortError(message)
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    if dense.dtype.kind not in "fiub":
-        message = f"{where}: expected numbers in X, found {dense.dtype}. Fill X with numbers."
-        raise CohortError(message)
-    with np.errstate(over="ignore"):
-        values = np.array(dense, dtype=np.float32, order="C")
-    ids = tuple(str(label) for label in modality.obs_names)
-    features = tuple(str(label) for label in modality.var_names)
-    return Table(name, ids, features, values, file)
-
-
-def _packages() -> tuple[Any, Any]:
-    try:
-        import anndata
-        import mudata
-    except ImportError as error:
-        message = (
-            "MuData and AnnData need two optional packages that are not installed: run "
-            "'pip install immo-hpc[mudata]'."
-        )
-        raise UsageError(message) from error
-    return anndata, mudata
-
-
-@contextmanager
-def _quiet(mudata: Any) -> Iterator[None]:
-    """Without the warnings of these packages about names that layers share on purpose."""
-    with warnings.catch_warnings(), mudata.set_options(pull_on_update=False):
-        warnings.filterwarnings("ignore", message="(var|Variable|Observation).*not unique")
-        warnings.filterwarnings("ignore", message="Cannot join columns with the same name")
-        yield
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise CohortError(damaged_message(file, error)) from error
 
 
 def _kind(modality: Any) -> str | None:

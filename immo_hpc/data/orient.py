@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-import numpy as np
-
 from immo_hpc.data.check import examples
 from immo_hpc.data.tables import Table
+from immo_hpc.data.turning import turned
 from immo_hpc.errors import CohortError
 
 
@@ -60,5 +59,9 @@ def _turn(table: Table, notices: list[str]) -> Table:
         f"{table.name}: the table holds features as rows and samples as columns "
         f"({examples(table.features, 2)}); it was turned round."
     )
-    values = np.ascontiguousarray(table.values.T)
-    return replace(table, sample_ids=table.features, features=table.sample_ids, values=values)
+    return replace(
+        table,
+        sample_ids=table.features,
+        features=table.sample_ids,
+        values=turned(table.values),
+    )

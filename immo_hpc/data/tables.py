@@ -17,11 +17,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from immo_hpc.errors import CohortError
+from immo_hpc.data.blocks import gather
+from immo_hpc.errors import CohortError, OutputError
 
 ID_COLUMN = "sample_id"
 PARQUET = ".parquet"
 DELIMITERS = {".tsv": "\t", ".csv": ","}
+PACKED = (".gz", ".zst")
 MISSING_TEXTS = ("", "NA", "NaN", "nan", "na", "N/A", "n/a", "#N/A", "NULL", "null")
 _PANDAS_INDEX = "__index_level_0__"
 
@@ -51,14 +53,13 @@ class Table:
 
 
 def table_suffix(path: Path) -> str | None:
-    """``.parquet``, ``.tsv`` or ``.csv`` behind an optional ``.gz``; None for other files.
+    """``.parquet``, ``.tsv`` or ``.csv``, packed (`PACKED`) or not; None for other files.
 
     Example:
         >>> table_suffix(Path("mg.tsv.gz")), table_suffix(Path("README.md"))
         ('.tsv', None)
     """
-    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    suffix = plain.suffix.lower()
+    suffix = _unpacked(path).suffix.lower()
     return suffix if suffix == PARQUET or suffix in DELIMITERS else None
 
 
@@ -69,12 +70,20 @@ def table_name(path: Path) -> str:
         >>> table_name(Path("cohort/mg.tsv.gz"))
         'mg'
     """
-    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return plain.stem
+    return _unpacked(path).stem
 
 
-def choose(table: Table, patterns: Sequence[str]) -> Table:
+def _unpacked(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.lower() in PACKED else path
+
+
+def choose(table: Table, patterns: Sequence[str], scratch: Path | None = None) -> Table:
     """The table with the features that fit one of ``patterns``; as it is without any.
+
+    Args:
+        table: The table.
+        patterns: Patterns of features.
+        scratch: Folder for the outcome if the table's values are on disk.
 
     Raises:
         CohortError: If no feature fits.
@@ -92,7 +101,9 @@ def choose(table: Table, patterns: Sequence[str]) -> Table:
     if len(places) == len(table.features):
         return table
     features = tuple(table.features[place] for place in places)
-    return replace(table, features=features, values=table.values[:, places])
+    rows = np.arange(len(table.values))
+    values = gather(table.values, rows, np.array(places, dtype=np.int64), scratch=scratch)
+    return replace(table, features=features, values=values)
 
 
 def matching(names: Sequence[str], patterns: Sequence[str]) -> list[int]:
@@ -141,7 +152,7 @@ def reading(path: Path) -> Iterator[None]:
             message = f"{path}: expected a table, found an empty file (0 bytes). Write it again."
             raise CohortError(message)
         yield
-    except CohortError:
+    except (CohortError, OutputError):
         raise
     except UnicodeDecodeError as error:
         message = f"{path}: expected text in UTF-8, found other bytes ({error}). Save it as UTF-8."

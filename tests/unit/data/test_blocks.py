@@ -80,10 +80,10 @@ def test_gather_finds_the_file_of_an_earlier_request(tmp_path):
     assert gather(matrix, np.arange(10), np.arange(4), scratch=tmp_path) is matrix
 
 
-def test_gather_into_a_folder_that_is_not_there(tmp_path):
+def test_gather_into_a_place_that_is_no_folder(tmp_path):
     matrix = on_file(tmp_path, np.ones((3, 2), dtype=np.float32))
     with pytest.raises(OutputError, match="cannot be written"):
-        gather(matrix, np.array([1]), scratch=tmp_path / "none")
+        gather(matrix, np.array([1]), scratch=tmp_path / "values.f32")
 
 
 def test_a_shortened_file_is_no_endless_loop(tmp_path):
