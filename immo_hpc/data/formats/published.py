@@ -10,40 +10,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from immo_hpc.config import LayerKind
 from immo_hpc.data.assemble import Parts, assemble
-from immo_hpc.data.check import choices
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription
 from immo_hpc.data.formats.collections import collection_rows, with_roles
 from immo_hpc.data.formats.found import (
     Source,
-    as_format,
     described_source,
     layer_sources,
     sample_source,
     sources_in,
     speaks_of_files,
 )
-from immo_hpc.data.formats.head import Head
-from immo_hpc.data.formats.humann import read_humann
 from immo_hpc.data.formats.humann import sample_name as humann_name
-from immo_hpc.data.formats.metabolomics import read_metabolomics
+from immo_hpc.data.formats.layers import read_layer, used_layers
 from immo_hpc.data.formats.metadata import Assays, read_metadata
-from immo_hpc.data.formats.metaphlan import read_metaphlan
 from immo_hpc.data.formats.metaphlan import sample_name as metaphlan_name
 from immo_hpc.data.formats.replicates import Joined, joined
-from immo_hpc.data.formats.sniff import FORMAT_TEXTS, Format
+from immo_hpc.data.formats.sniff import FORMAT_TEXTS
 from immo_hpc.data.sample_table import read_sample_table
 from immo_hpc.data.tables import Table, table_name
-from immo_hpc.errors import CohortError
-
-_KINDS: dict[Format, LayerKind] = {
-    "metaphlan": "composition",
-    "humann": "composition",
-    "hmp2_metabolomics": "intensity",
-}
-_OPTIONS = {"rank": "metaphlan", "stratified": "humann", "named_only": "hmp2_metabolomics"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +134,7 @@ def _read(
     read_plain: Callable[[Path, LayerDescription], Table],
 ) -> tuple[list[Table], pd.DataFrame | None, list[str], CohortDescription]:
     notices = list(found.notices)
-    used = _used(found, description)
+    used = used_layers(found.layers, found.folder, description)
     tables: list[Table] = []
     joins: dict[str, Joined] = {}
     for name, (source, layer) in used.items():
@@ -158,7 +144,7 @@ def _read(
         if layer.format == "auto":
             text = f"recognised by its content as {FORMAT_TEXTS[source.format]}"
             notices.append(f"{name}: {source.path.name} was {text} (kind {layer.kind}).")
-        table = _read_layer(source, layer, name, notices)
+        table = read_layer(source, layer, name, notices)
         if found.assays is not None:
             where = str(found.assays.path)
             joins[name] = joined(table, found.assays, layer.data_type, where, notices)
@@ -200,56 +186,6 @@ def _samples_where(found: PublishedFolder) -> str:
 def _roles(description: CohortDescription) -> list[str]:
     named = [description.label, description.subject, description.batch, *description.covariates]
     return [name for name in named if name is not None]
-
-
-def _used(
-    found: PublishedFolder, description: CohortDescription
-) -> dict[str, tuple[Source, LayerDescription]]:
-    """Files and descriptions of the layers to read, kinds filled in by format."""
-    plain = LayerDescription.model_construct()
-    wanted = description.layers
-    if wanted is None:
-        wanted = dict.fromkeys(found.layers, plain)
-    if not wanted:
-        message = (
-            f"{found.folder}: expected at least one layer to use, found none. There are: "
-            f"{', '.join(found.layers) or 'no tables'}."
-        )
-        raise CohortError(message)
-    used = {}
-    for name, layer in wanted.items():
-        if name not in found.layers:
-            message = (
-                f"{found.folder}: expected a file for layer '{name}', found none; "
-                f"{choices(name, list(found.layers))}. Name its file with 'file:' in cohort.yaml, "
-                "or correct the layers named there or with --layers."
-            )
-            raise CohortError(message)
-        source = as_format(found.layers[name].path, layer.format, f"layer '{name}'")
-        _check_options(name, layer, source)
-        kind = layer.kind or _KINDS.get(source.format)
-        used[name] = (source, layer.model_copy(update={"kind": kind}))
-    return used
-
-
-def _check_options(name: str, layer: LayerDescription, source: Source) -> None:
-    for option, format_name in _OPTIONS.items():
-        if getattr(layer, option) is not None and source.format != format_name:
-            message = (
-                f"{source.path}: '{option}:' of layer '{name}' in cohort.yaml is for files of "
-                f"format {format_name}, and this is {FORMAT_TEXTS[source.format]}. Leave it out."
-            )
-            raise CohortError(message)
-
-
-def _read_layer(source: Source, layer: LayerDescription, name: str, notices: list[str]) -> Table:
-    head = source.head
-    assert isinstance(head, Head)
-    if source.format == "metaphlan":
-        return read_metaphlan(head, name, notices, rank=layer.rank or "species")
-    if source.format == "humann":
-        return read_humann(head, name, notices, stratified=bool(layer.stratified))
-    return read_metabolomics(head, name, notices, named_only=layer.named_only is not False)
 
 
 def _elsewhere(found: PublishedFolder, used: Mapping[str, LayerDescription]) -> dict[str, set[str]]:
