@@ -38,7 +38,7 @@ def plain_program(name: str) -> str:
     Raises:
         ConfigError: If there is neither.
     """
-    beside = Path(sys.executable).with_name(name)
+    beside = Path(sys.executable).parent / name
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
         message = (

@@ -179,7 +179,7 @@ def _refusals() -> Iterator[None]:
         lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
         said = " ".join(line for line in lines if line)
         message = (
-            f"sbatch refused the job: {said} Put that right in the profile, "
+            f"sbatch refused the job: {said.rstrip('.')}. Put that right in the profile, "
             "or with --with KEY=VALUE."
         )
         raise SubmissionError(message) from error

@@ -1,0 +1,75 @@
+"""The batch script's last line, after a worker that was killed with its whole step."""
+
+import pytest
+
+from immo_hpc.lease import hold
+from immo_jobs.afterwards import queue_again
+from immo_jobs.state import TaskState, read_state, write_state
+
+
+@pytest.fixture
+def job(new_job, slurm, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    job = new_job("pass", executor="slurm", attempts=2)
+    job.worker("7_3").write_text('["t0"]')
+    return job
+
+
+def left(job, **state):
+    write_state(job.task_folder("t0"), TaskState(**{"worker": "7_3", "attempts": 1, **state}))
+
+
+def test_a_silent_death_is_queued_again(job, slurm):
+    left(job, state="running")
+    assert queue_again(job, 137) == ["t0"]
+    state = read_state(job.task_folder("t0"))
+    assert state.state == "interrupted"
+    assert state.reason == "the worker was killed without a word (srun ended with 137)"
+    assert slurm.calls() == ["scontrol requeue 7_3"]
+
+
+def test_not_for_ever(job, slurm):
+    left(job, state="running", fruitless=1)
+    assert queue_again(job, 137) == []
+    state = read_state(job.task_folder("t0"))
+    assert state.state == "gave up"
+    assert state.reason.startswith("2 attempts in a row without progress; the last: the worker was")
+    assert slurm.calls() == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"state": "finished"},
+        {"state": "failed"},
+        {"state": "interrupted"},
+        {"state": "running", "worker": "8_0"},
+    ],
+)
+def test_what_was_said_or_is_anothers_is_left_alone(job, slurm, state):
+    left(job, **state)
+    before = read_state(job.task_folder("t0"))
+    assert queue_again(job, 1) == []
+    assert read_state(job.task_folder("t0")) == before
+    assert slurm.calls() == []
+
+
+def test_a_task_that_somebody_works_at_is_left_alone(job, slurm):
+    left(job, state="running")
+    with hold(job.task_folder("t0").lease):
+        assert queue_again(job, 137) == []
+    assert read_state(job.task_folder("t0")).state == "running"
+
+
+def test_a_cancelled_job_is_not_queued_again(job, slurm):
+    left(job, state="running")
+    job.cancelled.touch()
+    queue_again(job, 137)
+    assert slurm.calls() == []
+
+
+def test_a_worker_that_never_began_left_nothing(job, slurm, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    assert queue_again(job, 1) == []
+    assert slurm.calls() == []
