@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from immo_hpc.data.assemble import Parts, assemble
-from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.assemble import Parts
 from immo_hpc.data.description import CohortDescription, LayerDescription
 from immo_hpc.data.formats.collections import collection_rows, with_roles
 from immo_hpc.data.formats.found import (
@@ -29,6 +28,8 @@ from immo_hpc.data.formats.metaphlan import sample_name as metaphlan_name
 from immo_hpc.data.formats.replicates import Joined, joined
 from immo_hpc.data.formats.sniff import FORMAT_TEXTS
 from immo_hpc.data.sample_table import read_sample_table
+from immo_hpc.data.spool import spool_name, spooled
+from immo_hpc.data.streams import TableStream
 from immo_hpc.data.tables import Table, table_name
 
 
@@ -116,18 +117,6 @@ def published_parts(
     return Parts(tables, samples, where, elsewhere, scratch, tuple(notices)), description
 
 
-def read_published(
-    found: PublishedFolder,
-    description: CohortDescription,
-    read_plain: Callable[[Path, LayerDescription], Table],
-) -> Cohort:
-    """As `published_parts`, put together in memory."""
-    tables, samples, notices, description = _read(found, description, read_plain)
-    elsewhere = partial(_elsewhere, found, description.layers or {})
-    cohort = assemble(Parts(tables, samples, _samples_where(found), elsewhere), description)
-    return replace(cohort, notices=(*notices, *cohort.notices))
-
-
 def _read(
     found: PublishedFolder,
     description: CohortDescription,
@@ -165,9 +154,6 @@ def _on_disk(table: Table, layer: LayerDescription, found: PublishedFolder, scra
     """The table with its values in ``scratch``, where plain tables are put by their reader."""
     if isinstance(table.values, np.memmap):
         return table
-    from immo_hpc.data.spool import spool_name, spooled
-    from immo_hpc.data.streams import TableStream
-
     assert table.source is not None
     how: list[object] = [layer.model_dump()]
     if found.assays is not None:

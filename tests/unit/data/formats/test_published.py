@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,12 +65,14 @@ def test_the_official_files_are_a_cohort(official):
         assert text in said(cohort)
 
 
-def test_a_packed_folder_gives_the_same(official, tmp_path):
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_packed_folder_gives_the_same(official, tmp_path, suffix):
     expected = read_cohort(official)
     packed = tmp_path / "packed"
     packed.mkdir()
     for path in official.iterdir():
-        (packed / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        with pa.output_stream(packed / f"{path.name}{suffix}", compression="detect") as stream:
+            stream.write(path.read_bytes())
     same(read_cohort(packed), expected)
 
 
@@ -80,6 +83,19 @@ def test_the_order_of_columns_and_rows_changes_nothing(official):
         turned = [sep.join([cells[0], *cells[:0:-1]]) for cells in (x.split(sep) for x in lines)]
         (official / name).write_text("\n".join(turned) + "\n")
     same(read_cohort(official), expected)
+
+
+def test_a_folder_on_disk_gives_the_same(official, tmp_path):
+    (official / "clin.csv").write_text("sample_id,crp\nM2001C1,3.5\nP6004C1,1\n")
+    expected = read_cohort(official)
+    for _ in range(2):  # the second time from the files that are there
+        cohort = read_cohort(official, scratch=tmp_path / "scratch")
+        same(cohort, expected)
+        assert cohort.notices == expected.notices
+        assert all(isinstance(layer.values, np.memmap) for layer in cohort.layers.values())
+    (official / "cohort.yaml").write_text("layers: {mg: {rank: kingdom}, mb: {}}\n")
+    again = read_cohort(official, scratch=tmp_path / "scratch")
+    assert again.layers["mg"].features == ("k__Archaea", "k__Bacteria")
 
 
 def test_options_and_files_are_named_in_cohort_yaml(official):
