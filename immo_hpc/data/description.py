@@ -153,4 +153,16 @@ def _explain(item: Any) -> str:
             f"'{key}': expected text, found {item['input']}; YAML reads yes, no, true and false "
             'as truth values, so put the text in quotes (such as "yes")'
         )
-    return f"'{key}': {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+    found = f"'{key}': {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+    meaning = _meaning(path)
+    return f"{found} (it means: {meaning})" if meaning else found
+
+
+def _meaning(path: list[str]) -> str:
+    """What the key at ``path`` stands for, as its field says."""
+    # Between 'layers' and a key of a layer stands the layer's name.
+    inner = path[2:] if path[0] == "layers" else path[1:]
+    is_inner = bool(inner) and path[0] in _SECTIONS
+    section = _SECTIONS[path[0]] if is_inner else CohortDescription
+    field = section.model_fields.get(inner[0] if is_inner else path[0])
+    return (field.description or "").rstrip(".") if field else ""

@@ -184,10 +184,21 @@ MESSAGES = {
         "layers: {mb: {rank: genus}}",
         ["HMP2_metabolomics.csv", "'rank:' of layer 'mb'", "format metaphlan"],
     ),
-    "unknown rank": ("layers: {mg: {rank: tribe}}", ["'layers.mg.rank'", "'genus'", "'tribe'"]),
+    "unknown rank": (
+        "layers: {mg: {rank: tribe}}",
+        ["'layers.mg.rank'", "'genus'", "'tribe' (it means: metaphlan: rank to read"],
+    ),
     "unknown format": (
         "layers: {mg: {format: metaphlan3}}",
         ["'layers.mg.format'", "'humann'", "found 'metaphlan3'"],
+    ),
+    "layers as a list": (
+        "layers: [mg, mb]",
+        ["'layers'", "it means: Tables to use, in this order"],
+    ),
+    "truth value that is none": (
+        "layers: {mt: {stratified: perhaps}}",
+        ["'layers.mt.stratified'", "'perhaps'", "humann: whether to read the rows by taxon"],
     ),
     "no such file": (
         "layers: {mg: {file: 'profiles*.tsv'}}",
