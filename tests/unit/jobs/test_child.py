@@ -75,14 +75,15 @@ def test_cancelling_is_a_request_too(tmp_path):
 
 
 def test_the_command_ends_with_its_worker(tmp_path):
-    script = f"""
-import os
+    script = """
+import os, sys
 from pathlib import Path
 from immo_jobs.child import StopRelay, run_child
 with StopRelay() as relay:
-    run_child(["/bin/sh", "-c", "echo $$; exec sleep 60"], os.environ, Path({str(tmp_path / "log")!r}), relay, lambda: None)
+    command = ["/bin/sh", "-c", "echo $$; exec sleep 60"]
+    run_child(command, os.environ, Path(sys.argv[1]), relay, lambda: None)
 """
-    worker = subprocess.Popen([sys.executable, "-c", script])
+    worker = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "log")])
     log = tmp_path / "log"
     try:
         wait_for(lambda: log.exists() and log.read_text().strip())
