@@ -219,6 +219,16 @@ class TrainConfig(_Section):
 
     epochs: int = Field(200, ge=1, description="Most epochs; early stopping may end before.")
     batch_size: int = Field(64, ge=1, description="Samples a step.")
+    memory_gb: float = Field(
+        4.0,
+        gt=0,
+        description="Memory for prepared values, 10^9 bytes. Cohorts above it are streamed from "
+        "their shards in windows of it, which decides the order of the samples.",
+    )
+    balance: Literal["none", "pattern"] = Field(
+        "none",
+        description="'pattern': every batch has nearly its share of each set of measured layers.",
+    )
     learning_rate: float = Field(0.00183, gt=0, description="Adam's step size at the first epoch.")
     lr_decay: float = Field(0.99, gt=0, le=1, description="Factor on the learning rate per epoch.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW).")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from immo_hpc.data.batches import Batch
 from immo_hpc.data.prepared import PreparedLayer
+from immo_hpc.data.stream import StoredLayer
 from immo_hpc.errors import TrainingError
 from immo_hpc.nn import ImmoModel
 
@@ -25,7 +26,7 @@ _LARGEST = 1e19
 def explain_non_finite(
     model: ImmoModel,
     batch: Batch,
-    layers: Mapping[str, PreparedLayer],
+    layers: Mapping[str, PreparedLayer | StoredLayer],
     losses: Mapping[str, float],
     *,
     epoch: int,
@@ -77,7 +78,7 @@ def explain_non_finite(
     )
 
 
-def _features(layer: PreparedLayer, counts: Tensor) -> str:
+def _features(layer: PreparedLayer | StoredLayer, counts: Tensor) -> str:
     """Names of the features with a count above 0 and their number; '' without any."""
     places = counts.nonzero().view(-1).tolist()
     if not places:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.data.shards import read_shards
 from immo_hpc.files import refuse_output
 from immo_hpc.lease import hold
 from immo_hpc.nn import ImmoModel
@@ -24,6 +23,7 @@ from immo_hpc.train.interrupt import StopRequest
 from immo_hpc.train.metrics import EpochRecord, read_metrics, rewrite_metrics
 from immo_hpc.train.model_file import load_model, save_model
 from immo_hpc.train.run import RunFolder, check_run, create_run
+from immo_hpc.train.samples import Samples, load_samples
 from immo_hpc.train.saving import Saver
 from immo_hpc.train.trainer import Trainer
 
@@ -106,20 +106,20 @@ def _train_run(
     device = resolve_device(config.train.device)
     if not is_old:
         folder.require_new()
-    shard_set = read_shards(shards)
+    samples, preparation = load_samples(Path(shards), config.train)
     if not is_old:
         create_run(
             folder,
             config,
             shards=shards,
-            preparation=shard_set.preparation.to_dict(),
+            preparation=preparation.to_dict(),
             device=device,
         )
-    return train(shard_set.cohort, config, run=folder, on_epoch=on_epoch)
+    return train(samples, config, run=folder, on_epoch=on_epoch)
 
 
 def train(
-    cohort: PreparedCohort,
+    cohort: Samples,
     config: ImmoConfig,
     *,
     run: RunFolder | None = None,
@@ -128,8 +128,8 @@ def train(
     """Train on a prepared cohort, in memory or into a run folder.
 
     Args:
-        cohort: Prepared cohort; trained on its 'train' side, stopped by its 'validation'
-            side. Without a split all samples are trained on.
+        cohort: Prepared cohort, or opened shards that are streamed; trained on its 'train'
+            side, stopped by its 'validation' side. Without a split all samples are trained on.
         config: Resolved configuration.
         run: Existing run folder: gone on with from its newest checkpoint, if it has one,
             and filled. None: nothing is written and no signal is caught.
@@ -175,9 +175,10 @@ def fit(
 
 def _train_epochs(trainer: Trainer, saver: Saver | None, on_epoch: OnEpoch | None) -> None:
     while not trainer.is_over:
-        for _ in trainer.steps():
-            if saver is not None:
-                saver.after_step(trainer)
+        with closing(trainer.steps()) as steps:
+            for _ in steps:
+                if saver is not None:
+                    saver.after_step(trainer)
         record = trainer.finish_epoch()
         if saver is not None:
             saver.after_epoch(trainer, record)

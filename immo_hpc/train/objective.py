@@ -15,7 +15,8 @@ from torch import Tensor
 
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.batches import Batch
-from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
+from immo_hpc.data.stream import ShardIndex, StoredLayer
 from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse_and_gradient
 
 # Visible values and rows by layer, batch size, rows to reconstruct -> reconstruction by layer.
@@ -61,7 +62,7 @@ class LayerLoss(NamedTuple):
     gradient: Tensor
 
 
-def layer_terms(cohort: PreparedCohort, config: ImmoConfig) -> dict[str, LayerTerm]:
+def layer_terms(cohort: PreparedCohort | ShardIndex, config: ImmoConfig) -> dict[str, LayerTerm]:
     """Terms of the objective by layer, in the cohort's order.
 
     Raises:
@@ -69,7 +70,8 @@ def layer_terms(cohort: PreparedCohort, config: ImmoConfig) -> dict[str, LayerTe
     """
     weights = config.loss.layer_weights(list(cohort.layers))
     terms, first_feature = {}, 0
-    for place, (name, layer) in enumerate(cohort.layers.items()):
+    layers: Mapping[str, PreparedLayer | StoredLayer] = cohort.layers
+    for place, (name, layer) in enumerate(layers.items()):
         num_features = len(layer.features)
         terms[name] = LayerTerm(place, first_feature, weights[name], num_features)
         first_feature += num_features

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -12,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from immo_hpc.config import ImmoConfig
-from immo_hpc.data.batches import Batch, BatchSource
-from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.batches import Batch
 from immo_hpc.errors import ConfigError, TrainingError
 from immo_hpc.nn import GradientPass, ImmoModel
 from immo_hpc.train.checkpoint import Checkpoint
@@ -22,6 +22,7 @@ from immo_hpc.train.diagnosis import explain_non_finite
 from immo_hpc.train.metrics import EpochRecord, EpochSums
 from immo_hpc.train.objective import LayerLoss, Objective, layer_terms
 from immo_hpc.train.optimiser import Optimiser
+from immo_hpc.train.samples import Samples, held_out_samples, training_source
 from immo_hpc.train.stopping import EarlyStopping
 from immo_hpc.train.validation import HeldOut, HeldOutError
 
@@ -33,8 +34,8 @@ class Trainer:
     epoch (order, masks), so `checkpoint` and `restore` lose nothing.
 
     Args:
-        cohort: Prepared cohort; trained on its 'train' side, stopped by its 'validation'
-            side. Without a split all samples are trained on.
+        cohort: Prepared cohort, or opened shards that are streamed; trained on its 'train'
+            side, stopped by its 'validation' side. Without a split all samples are trained on.
         config: Resolved configuration.
         device: Where to compute.
 
@@ -51,20 +52,15 @@ class Trainer:
         ConfigError: If the configuration names a layer that is not there.
     """
 
-    def __init__(self, cohort: PreparedCohort, config: ImmoConfig, device: torch.device) -> None:
+    def __init__(self, cohort: Samples, config: ImmoConfig, device: torch.device) -> None:
         self._cohort, self._config, self._device = cohort, config, device
         self._terms = layer_terms(cohort, config)
         _require_known_layers(config, list(self._terms))
         train, held_out = _sides(cohort)
         _require_values(cohort, train)
-        self._source = BatchSource(
-            cohort,
-            train,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            device=device,
-        )
-        self._held_out = HeldOut(cohort, held_out, device) if len(held_out) else None
+        self._source, notice = training_source(cohort, train, config, device)
+        self.notices: list[str] = [notice]
+        self._held_out = self._hold_out(held_out) if len(held_out) else None
         features = {name: term.num_features for name, term in self._terms.items()}
         self.model = ImmoModel(features, config.model).to(device)
         self._pass = GradientPass(self.model)
@@ -73,12 +69,16 @@ class Trainer:
         self.epoch, self.is_over = 0, False
         self.sums = EpochSums.empty(list(self._terms))
         self.records: list[EpochRecord] = []
-        self.notices: list[str] = []
         if self._held_out is None:
             self.notices.append(
                 f"no held-out samples: all {config.train.epochs} epochs are trained, without "
                 "early stopping."
             )
+
+    def _hold_out(self, places: NDArray[np.int64]) -> HeldOut:
+        cohort, index, notice = held_out_samples(self._cohort, places, self._config.train)
+        self.notices += [notice] if notice else []
+        return HeldOut(cohort, index, self._device)
 
     @property
     def num_batches(self) -> int:
@@ -90,7 +90,7 @@ class Trainer:
         """Epoch whose weights are the best so far; None before, or without held-out samples."""
         return self._stopping.best_epoch if self._stopping.best_epoch >= 0 else None
 
-    def steps(self) -> Iterator[None]:
+    def steps(self) -> Generator[None, None, None]:
         """Do the steps of the epoch that are not done yet, giving control back after each.
 
         Raises:
@@ -100,10 +100,12 @@ class Trainer:
         self._optimiser.start_epoch(self.epoch)
         self.model.train()
         before, start = self.sums.seconds, time.perf_counter()
-        for batch in self._source.epoch(self.epoch, start=self.sums.steps):
-            self._step(objective, batch)
-            self.sums.seconds = before + time.perf_counter() - start
-            yield
+        # Closed at once if the training stops here: a source may read ahead in a thread.
+        with closing(self._source.epoch(self.epoch, start=self.sums.steps)) as batches:
+            for batch in batches:
+                self._step(objective, batch)
+                self.sums.seconds = before + time.perf_counter() - start
+                yield
 
     def _step(self, objective: Objective, batch: Batch) -> None:
         losses = objective.losses(self._pass, batch)
@@ -227,14 +229,14 @@ def _floats(tensors: list[Tensor]) -> list[float]:
     return values
 
 
-def _sides(cohort: PreparedCohort) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sides(cohort: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if cohort.split is None:
         everyone = np.arange(len(cohort.samples), dtype=np.int64)
         return everyone, everyone[:0]
     return cohort.indices("train"), cohort.indices("validation")
 
 
-def _require_values(cohort: PreparedCohort, train: NDArray[np.int64]) -> None:
+def _require_values(cohort: Samples, train: NDArray[np.int64]) -> None:
     is_train = np.zeros(len(cohort.samples), dtype=np.bool_)
     is_train[train] = True
     if not any(is_train[layer.rows].any() for layer in cohort.layers.values()):

@@ -6,7 +6,7 @@ which a layer was measured, ``feature`` the features of that layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,7 +74,7 @@ class Source(Protocol):
     def num_batches(self) -> int:
         """Batches in an epoch."""
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Every sample once, in the order of that epoch, from batch ``start`` on."""
 
 

@@ -5,7 +5,7 @@ Legend of shapes as in `immo_hpc.data.batches.batch`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,7 +106,7 @@ class BatchSource:
         """Batches in an epoch."""
         return -(-self.num_samples // self._batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Every sample once, shuffled, from batch ``start`` of the epoch on.
 
         Args:

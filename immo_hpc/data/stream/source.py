@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -95,7 +95,7 @@ class StreamSource:
         """Batches in an epoch."""
         return -(-self.num_samples // self._batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Every sample once, shuffled, from batch ``start`` of the epoch on.
 
         Only what these batches need is read. A reading thread lives until the iterator is
