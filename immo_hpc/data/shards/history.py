@@ -1,14 +1,16 @@
 """Earlier generations of a set that grew, and what a stopped growth left behind.
 
-A set grows by new shard files and one rename of the manifest. The files of generation ``n`` are
-called ``n-00000.parquet`` and so on, which no manifest before it lists; the manifest it
-replaces stays as ``manifest-<n - 1>.json``. So whatever has such a name and is listed nowhere
-was left by a growth that was stopped.
+A set grows by new shard files and one rename of the manifest. The names of the files of
+generation ``n`` begin with ``n-`` and a digest of what was added, so no manifest before it lists
+them, two growths never write the same file, and a repeated one writes the same files again. The
+manifest that is replaced stays as ``manifest-<n - 1>.json``. Whatever has a name of the next
+generation was left by a growth that was stopped.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ from immo_hpc.data.manifest import MANIFEST_NAME, Manifest, kept_name, read_mani
 from immo_hpc.lease import hold
 
 LEASE_NAME = "growing.lease"
-_SHARD = re.compile(r"(\d+-)?\d{5,}\.parquet")
+# Folder inside the set for what is made on the way.
+SCRATCH_NAME = ".append"
+_SHARD = re.compile(r"(\d+-[0-9a-f]{8}-)?\d{5,}\.parquet")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(manifest(-\d+)?\.json|[\w-]+\.parquet)")
 
 
@@ -37,14 +41,18 @@ class Pruned:
     bytes: int
 
 
-def grown_name(generation: int, number: int) -> str:
-    """File of the ``number``-th shard that came with a generation.
+def grown_prefix(generation: int, content: str) -> str:
+    """What the names of the shards of a generation begin with.
+
+    Args:
+        generation: The generation they come with.
+        content: SHA-256 over what is added, hexadecimal.
 
     Example:
-        >>> grown_name(2, 0)
-        '2-00000.parquet'
+        >>> grown_prefix(2, "9f86d081884c7d65")
+        '2-9f86d081-'
     """
-    return f"{generation}-{number:05d}.parquet"
+    return f"{generation}-{content[:8]}-"
 
 
 def kept_generations(folder: Path, manifest: Manifest) -> tuple[int, ...]:
@@ -53,22 +61,10 @@ def kept_generations(folder: Path, manifest: Manifest) -> tuple[int, ...]:
     return tuple(number for number in numbers if (folder / kept_name(number)).exists())
 
 
-def listed_names(folder: Path, manifest: Manifest) -> set[str]:
-    """Shards of this and of all earlier generations that are kept.
-
-    Raises:
-        ShardError: If a kept manifest is damaged.
-    """
-    names = {entry.name for entry in manifest.shards}
-    for generation in kept_generations(folder, manifest):
-        names |= {entry.name for entry in read_manifest(folder, generation).shards}
-    return names
-
-
 def leftovers(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
     """Files of a growth that was stopped, or is going on; nothing reads them."""
-    coming = re.compile(rf"{manifest.generation + 1}-\d{{5,}}\.parquet")
-    unfinished = {kept_name(manifest.generation)}
+    coming = re.compile(rf"{manifest.generation + 1}-[0-9a-f]{{8}}-\d{{5,}}\.parquet")
+    unfinished = {kept_name(manifest.generation), SCRATCH_NAME}
     return tuple(
         path
         for path in sorted(folder.iterdir())
@@ -77,14 +73,17 @@ def leftovers(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files, of which some may be gone already.
+    """Remove files and folders, of which some may be gone already.
 
     Raises:
         OutputError: If one cannot be removed.
     """
     for path in paths:
         try:
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
         except OSError as error:
             files.refuse_output(path, error)
 
@@ -119,6 +118,6 @@ def prune_shards(folder: Path) -> Pruned:
             if _SHARD.fullmatch(path.name) and path.name not in listed
         ]
         gone = list(dict.fromkeys([*unlisted, *leftovers(folder, manifest)]))
-        size = sum(path.stat().st_size for path in gone)
+        size = sum(path.stat().st_size for path in gone if path.is_file())
         remove(gone)
     return Pruned(generations, tuple(path.name for path in gone), size)

@@ -78,8 +78,9 @@ def read_index(folder: Path, manifest: Manifest) -> SetIndex:
 def side_of_subject(index: SetIndex, manifest: Manifest) -> dict[str, str]:
     """Side that the samples of each subject are on; of several, the one most of them are on."""
     assert index.split is not None
-    subjects = subjects_of(index.samples, manifest.roles).astype(str)
-    counted = pd.crosstab(subjects.to_numpy(), index.split)
+    subjects = subjects_of(index.samples, manifest.roles)
+    known = subjects.notna().to_numpy()
+    counted = pd.crosstab(subjects[known].astype(str).to_numpy(), index.split[known])
     return {str(name): str(side) for name, side in counted.idxmax(axis=1).items()}
 
 

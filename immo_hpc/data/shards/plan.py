@@ -35,6 +35,7 @@ class ShardPlan:
         splits: Samples on each side of the split; empty if there is none.
         dtype: Type of the stored values.
         rows_per_shard: Samples in a file.
+        prefix: What the names of the files begin with.
     """
 
     features: Mapping[str, tuple[str, ...]]
@@ -44,12 +45,13 @@ class ShardPlan:
     splits: Mapping[str, int]
     dtype: DType
     rows_per_shard: int
+    prefix: str = ""
 
     @property
     def names(self) -> list[str]:
         """File names of the shards, in the order of their samples."""
         return [
-            f"{number:05d}.parquet"
+            f"{self.prefix}{number:05d}.parquet"
             for number in range(-(-self.samples.num_rows // self.rows_per_shard))
         ]
 
@@ -123,8 +125,12 @@ def plan_shards(
 
 def patterns_of(cohort: PreparedCohort) -> tuple[Pattern, ...]:
     """How many samples have exactly which layers."""
-    names = list(cohort.layers)
-    tables, counts = np.unique(cohort.measured(), axis=0, return_counts=True)
+    return patterns_in(cohort.measured(), list(cohort.layers))
+
+
+def patterns_in(measured: NDArray[np.bool_], names: Sequence[str]) -> tuple[Pattern, ...]:
+    """How many samples have exactly which layers, from ``(sample, layer)``, True = measured."""
+    tables, counts = np.unique(measured, axis=0, return_counts=True)
     return tuple(
         Pattern(tuple(name for name, held in zip(names, row, strict=True) if held), int(count))
         for row, count in zip(tables, counts, strict=True)
