@@ -47,13 +47,15 @@ def unpacked(path: Path, folder: Path | None = None) -> Any:
             return pa.BufferReader(stream.read())
     with opened_bytes(path) as stream:
         try:
-            target = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - given to the caller
+            target = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
         except OSError as error:
             refuse_output(folder, error)
-        while piece := stream.read(1 << 20):
-            try:
-                target.write(piece)
-            except OSError as error:
-                refuse_output(folder, error)
-    target.seek(0)
-    return target
+        with target:
+            while piece := stream.read(1 << 20):
+                try:
+                    target.write(piece)
+                    target.flush()
+                except OSError as error:
+                    refuse_output(folder, error)
+            # Opened again by number, as it has no name, so that Arrow closes it when it is done.
+            return pa.OSFile(f"/dev/fd/{target.fileno()}")
