@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from immo_hpc.cli import _options as options
-from immo_hpc.cli._console import emit, notes
+from immo_hpc.cli._console import emit, notes, status
 
 
 def simulate(
@@ -55,7 +55,14 @@ def validate(
 
 
 def prepare(
-    cohort: options.CohortPath,
+    cohorts: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of tables (see docs/cohorts.md), .h5mu, or folders of .h5ad; several "
+            "together are one cohort.",
+            metavar="COHORT...",
+        ),
+    ],
     shards: Annotated[Path, typer.Argument(help="New folder for the shards.")],
     layers: options.Layers = None,
     label: options.Label = None,
@@ -65,18 +72,41 @@ def prepare(
     recipe: options.Recipe = "default",
     assign: options.Assignments = None,
     seed: options.Seed = None,
+    workers: Annotated[int, typer.Option(help="Processes of this machine to use.", min=1)] = 1,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for what is made on the way; the same command with the same folder, "
+            "on any number of machines, shares the work."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Stored values: float32, or float16 for half the size.")
+    ] = "float32",
+    rows_per_shard: Annotated[int, typer.Option(help="Samples in a file.", min=1)] = 4096,
     as_json: options.Json = False,
 ) -> None:
     """Turn tables into shards: split by subject, fit the preparation on training samples.
+
+    Killed, the same command goes on where it was.
 
     Example: immo prepare cohort shards --set split.test_fraction=0.3
     """
     from immo_hpc.config import load_config
     from immo_hpc.workflow.prepare import CohortOptions
     from immo_hpc.workflow.prepare import prepare as run
+    from immo_hpc.workflow.preparing.steps import shard_format
 
     settings = load_config(config, recipe=recipe, assignments=options.with_seed(assign, seed))
-    described = CohortOptions(options.names(layers), label, subject, positive)
-    outcome = run(cohort, shards, settings, described)
+    outcome = run(
+        cohorts,
+        shards,
+        settings,
+        CohortOptions(options.names(layers), label, subject, positive),
+        stored=shard_format(dtype, rows_per_shard),
+        workers=workers,
+        work=work,
+        say=status,
+    )
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())

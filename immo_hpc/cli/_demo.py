@@ -1,4 +1,4 @@
-"""Verbs that run whole flows: demo, bench train, bench kernels."""
+"""Verbs that run whole flows: demo and the benches."""
 
 from __future__ import annotations
 
@@ -90,4 +90,26 @@ def bench_kernels(
         quick=quick, with_compile=compiled, rounds=rounds, device=device, out=out, say=status
     )
     notes(outcome.notices)
+    emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def bench_prepare(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny tables, to see that it works.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each kind.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to prepare with.")] = 1,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder for tables and shards, on the disk to measure.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Time preparing CSV and Parquet tables of several sizes beside pandas doing the same.
+
+    Example: immo bench prepare --out benchmarks/results/prepare.json
+    """
+    from immo_hpc.workflow.bench import bench_prepare as run
+
+    outcome = run(quick=quick, repeats=repeats, workers=workers, folder=folder, out=out, say=status)
     emit(as_json, outcome.to_dict(), outcome.text())

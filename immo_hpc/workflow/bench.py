@@ -1,4 +1,4 @@
-"""Measured speed: training on a cohort, prepared into a temporary folder first, and the kernels."""
+"""Measured speed: training on a cohort, the kernels, preparing tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from immo_hpc.bench.kernels import bench_kernels as time_kernels
+from immo_hpc.bench.prepare import FEATURE_SIZES, QUICK_SIZES, SAMPLE_SIZES
+from immo_hpc.bench.prepare import bench_prepare as time_preparing
 from immo_hpc.bench.train import bench_train as time_training
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
@@ -79,3 +81,39 @@ def bench_kernels(
     )
     refused = [note for row in measured.rows for note in row.notes if note.startswith("not timed")]
     return Outcome(measured.to_dict(), measured.text(), tuple(refused))
+
+
+def bench_prepare(
+    *,
+    quick: bool,
+    repeats: int,
+    workers: int,
+    folder: Path | None = None,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Time preparing beside pandas; see `immo_hpc.bench.prepare`.
+
+    Args:
+        quick: Tiny tables, to see that it works.
+        repeats: Timed runs of each.
+        workers: Processes to prepare with.
+        folder: Folder for tables and shards; the system's if None.
+        out: JSON file to write; one that exists is replaced.
+        say: Told each case before it is timed.
+
+    Raises:
+        ImmoError: If a contender fails.
+        OutputError: If ``out`` cannot be written.
+    """
+    if out is not None:
+        require_free(out, force=True)
+    measured = time_preparing(
+        sizes=QUICK_SIZES if quick else (*SAMPLE_SIZES, *FEATURE_SIZES),
+        repeats=repeats,
+        workers=workers,
+        folder=folder,
+        out=out,
+        say=say,
+    )
+    return Outcome(measured.to_dict(), measured.text())

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import yaml
 
+from immo_hpc._version import __version__
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort
-from immo_hpc.data.preparation import Preparation, fit_preparation
-from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.data.read import read_cohort
-from immo_hpc.data.shards import write_shards
+from immo_hpc.data.read import read_cohorts
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
-from immo_hpc.data.split import split_notices, split_samples
 from immo_hpc.data.write import write_cohort
-from immo_hpc.files import require_absent
+from immo_hpc.files import new_folder, require_absent, write_text
 from immo_hpc.workflow.outcome import Outcome
+from immo_hpc.workflow.preparing.outcome import describe_shards
+from immo_hpc.workflow.preparing.place import describe_inputs, prepare_place
+from immo_hpc.workflow.preparing.steps import ShardFormat, fit_cohort
+from immo_hpc.workflow.preparing.streamed import StreamedJob, prepare_streamed
+
+# Input files up to this size are prepared in memory, which is faster: most cohorts are small.
+_SMALL_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,17 @@ class CohortOptions:
 
     def read(self, path: Path) -> Cohort:
         """Read the cohort at ``path`` with these options."""
-        return read_cohort(
-            path,
+        return self.read_all([path])
+
+    def read_all(self, paths: Sequence[Path], *, scratch: Path | None = None) -> Cohort:
+        """Read the cohort that stands in several places; into the folder ``scratch`` if given."""
+        return read_cohorts(
+            paths,
             layers=self.layers,
             label=self.label,
             subject=self.subject,
             positive=self.positive,
+            scratch=scratch,
         )
 
 
@@ -59,73 +72,125 @@ def simulate(out: Path, *, num_subjects: int, visits_mean: float, seed: int) -> 
     )
 
 
-def prepare(cohort_path: Path, shards: Path, config: ImmoConfig, options: CohortOptions) -> Outcome:
+def prepare(
+    cohorts: Sequence[Path],
+    shards: Path,
+    config: ImmoConfig,
+    options: CohortOptions,
+    *,
+    stored: ShardFormat | None = None,
+    workers: int = 1,
+    work: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
     """Read a cohort, split it, fit the preparation on its training samples, write shards.
+
+    Cohorts larger than memory are prepared over files (`immo_hpc.workflow.preparing`); the
+    same shards come out of memory and of any number of processes.
+
+    Args:
+        cohorts: Folders or files that together are the cohort.
+        shards: New folder for the shards.
+        config: Seed, split and preparation.
+        options: What the user says about the cohort.
+        stored: How shards are stored; as `ShardFormat` has it if None.
+        workers: Processes to use, this one among them.
+        work: Folder of what is made on the way, which processes of the same call share;
+            one beside ``shards`` if None.
+        say: Told what is done, a line at a time.
 
     Raises:
         CohortError: If the cohort cannot be used as it is.
         OutputError: If ``shards`` exists and is not empty, or cannot be written.
     """
-    require_absent(shards)
-    return prepare_cohort(options.read(cohort_path), shards, config, source=cohort_path.name)
+    began = time.monotonic()
+    stored = stored or ShardFormat()
+    place = prepare_place(shards, work)
+    lost: tuple[str, ...] = ()
+    inputs = describe_inputs(cohorts)
+    size = sum(entry[1] for entry in inputs)
+    if workers == 1 and work is None and size <= _SMALL_BYTES and not place.home.exists():
+        require_absent(shards)
+        _prepare(options.read_all(cohorts), shards, config, _source(cohorts), stored)
+    else:
+        job = StreamedJob(
+            place,
+            _decisive(inputs, shards, config, options, stored),
+            lambda scratch: options.read_all(cohorts, scratch=scratch),
+            config,
+            _source(cohorts),
+            stored,
+            say,
+        )
+        lost = prepare_streamed(
+            job, lambda: _worker_arguments(cohorts, job, options, stored), workers
+        )
+    outcome = describe_shards(shards)
+    seconds = round(time.monotonic() - began, 2)
+    used = "1 process" if workers == 1 else f"{workers} processes"
+    return Outcome(
+        {**outcome.values, "workers": workers, "seconds": seconds},
+        f"{outcome.summary}\n  {seconds:.1f} s, {used}",
+        (*outcome.notices, *lost),
+    )
 
 
 def prepare_cohort(cohort: Cohort, shards: Path, config: ImmoConfig, *, source: str) -> Outcome:
     """As `prepare`, for a cohort that was read already."""
-    split = split_samples(cohort.samples, cohort.roles, config.split, config.seed)
-    notices = (*cohort.notices, *split_notices(cohort.samples, cohort.roles, config.split))
-    preparation = fit_preparation(cohort, np.flatnonzero(split == "train"), config.preparation)
-    prepared = preparation.apply(cohort, split=split)
-    write_shards(
-        prepared,
-        preparation,
-        shards,
-        source=source,
-        config=config.model_dump(mode="json", include={"seed", "split", "preparation"}),
-        notices=notices,
-    )
-    layers = {name: _layer_counts(cohort, prepared, name) for name in prepared.layers}
-    sides = _split_counts(prepared)
-
-    def people(num_subjects: int) -> str:
-        return "" if cohort.roles.subject is None else f"{num_subjects} people, "
-
-    lines = [
-        f"{shards}: {len(prepared.samples)} samples",
-        *_layer_lines(preparation, layers),
-        "  split: "
-        + "; ".join(
-            f"{side} {people(counts['subjects'])}{counts['samples']} samples"
-            for side, counts in sides.items()
-        ),
-    ]
-    values = {"shards": str(shards), "layers": layers, "split": sides}
-    return Outcome(values, "\n".join(lines), notices)
+    _prepare(cohort, shards, config, source, ShardFormat())
+    return describe_shards(shards)
 
 
-def _layer_counts(cohort: Cohort, prepared: PreparedCohort, name: str) -> dict[str, int]:
-    return {
-        "samples": len(prepared.layers[name].rows),
-        "features": len(cohort.layers[name].features),
-        "kept": len(prepared.layers[name].features),
+def _prepare(
+    cohort: Cohort, shards: Path, config: ImmoConfig, source: str, stored: ShardFormat
+) -> None:
+    fitted = fit_cohort(cohort, config, source=source, shards=stored)
+    with new_folder(shards) as folder:
+        written = [fitted.write_shard(name, folder) for name in fitted.plan.names]
+        fitted.write_manifest(written, folder)
+
+
+def _source(cohorts: Sequence[Path]) -> str:
+    return " + ".join(path.name for path in cohorts)
+
+
+def _decisive(
+    files: Sequence[Any],
+    shards: Path,
+    config: ImmoConfig,
+    options: CohortOptions,
+    stored: ShardFormat,
+) -> dict[str, Any]:
+    """All that decides what comes out, by its name for the user, as JSON values."""
+    versions = {name: metadata.version(name) for name in ("numpy", "pandas", "pyarrow")}
+    values = {
+        "input files": files,
+        "output": str(shards.absolute()),
+        "configuration": config.model_dump(mode="json", include={"seed", "split", "preparation"}),
+        "cohort options": asdict(options),
+        "storage": asdict(stored),
+        "versions": {"immo-hpc": __version__, **versions},
     }
+    # As they will be read again, so that they can be compared.
+    return dict(json.loads(json.dumps(values)))
 
 
-def _split_counts(prepared: PreparedCohort) -> dict[str, dict[str, int]]:
-    assert prepared.split is not None
-    subjects = prepared.subjects.to_numpy()
-    return {
-        side: {
-            "samples": int((prepared.split == side).sum()),
-            "subjects": len(set(subjects[prepared.split == side])),
-        }
-        for side in ("train", "validation", "test")
+def _worker_arguments(
+    cohorts: Sequence[Path], job: StreamedJob, options: CohortOptions, stored: ShardFormat
+) -> list[str]:
+    """Arguments of ``immo`` for another process of the same job."""
+    place = job.place
+    settings = place.work / "config.yaml"
+    write_text(settings, yaml.safe_dump(job.config.model_dump(mode="json"), sort_keys=False))
+    said = {
+        "layers": None if options.layers is None else ",".join(options.layers),
+        "label": options.label,
+        "subject": options.subject,
+        "positive": options.positive,
+        "work": str(place.work),
+        "config": str(settings),
+        "dtype": stored.dtype,
+        "rows-per-shard": str(stored.rows_per_shard),
     }
-
-
-def _layer_lines(preparation: Preparation, layers: Mapping[str, Mapping[str, int]]) -> list[str]:
-    return [
-        f"  {name:<12} {preparation.layers[name].kind:<12} {counts['samples']:>6} samples  "
-        f"{counts['kept']} of {counts['features']} features kept"
-        for name, counts in layers.items()
-    ]
+    named = [f"--{name}={value}" for name, value in said.items() if value is not None]
+    return ["prepare", *named, *(str(path.absolute()) for path in [*cohorts, place.output])]

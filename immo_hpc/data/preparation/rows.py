@@ -52,8 +52,13 @@ def in_memory(
     return map(of_chunk, range(num_chunks))
 
 
-def in_folder(work: WorkFolder) -> Reduction:
-    """The reduction of any number of processes, whose statistics are files in ``work``."""
+def in_folder(work: WorkFolder, *, before: Callable[[], None] = lambda: None) -> Reduction:
+    """The reduction of any number of processes, whose statistics are files in ``work``.
+
+    Args:
+        work: The folder that all of them name.
+        before: Called before each chunk; what it raises ends the work of this process.
+    """
 
     def reduction(
         name: str, num_chunks: int, of_chunk: Callable[[int], Statistics]
@@ -61,6 +66,7 @@ def in_folder(work: WorkFolder) -> Reduction:
         files = {f"{name}.{chunk:06d}.npz": chunk for chunk in range(num_chunks)}
 
         def make(file: str, temporary: Path) -> None:
+            before()
             # Opened here, because a path would get another suffix.
             with temporary.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **of_chunk(files[file]))
