@@ -60,7 +60,7 @@ def prepare(
         typer.Argument(
             help="Folders of tables (see docs/cohorts.md), .h5mu, or folders of .h5ad; several "
             "together are one cohort.",
-            metavar="COHORT...",
+            metavar="COHORT",
         ),
     ],
     shards: Annotated[Path, typer.Argument(help="New folder for the shards.")],
