@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.data.blocks import row_blocks
 from immo_hpc.data.check import class_names, examples, label_problems
 from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.kinds import are_whole, guess_kind, guess_scale, parts_of
@@ -43,19 +44,31 @@ def all_findings(
 
 def constant_features(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     """True where all measured values of a feature are the same, ``(feature,)``, bool."""
-    low = np.fmin.reduce(values, axis=0)
-    high = np.fmax.reduce(values, axis=0)
+    low = np.full(values.shape[1], np.nan, dtype=np.float32)
+    high = low.copy()
+    for _, block in row_blocks(values):
+        low = np.fmin(low, np.fmin.reduce(block, axis=0))
+        high = np.fmax(high, np.fmax.reduce(block, axis=0))
     return np.asarray(low == high)
+
+
+def row_sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum of the measured values of each row, ``(row,)``, float64."""
+    sums = np.empty(len(values), dtype=np.float64)
+    for places, block in row_blocks(values):
+        sums[places] = np.nansum(block, axis=1, dtype=np.float64)
+    return sums
 
 
 def equal_profiles(layer: Layer) -> list[NDArray[np.int64]]:
     """Groups of rows that are equal in every feature, as places in the layer."""
     # Adding 0 turns -0 into 0; every NaN becomes the same one.
     by_digest: dict[bytes, list[int]] = {}
-    for row, values in enumerate(layer.values):
-        plain = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))
-        digest = hashlib.blake2b(plain.tobytes(), digest_size=16).digest()
-        by_digest.setdefault(digest, []).append(row)
+    for places, block in row_blocks(layer.values):
+        plain = np.where(np.isnan(block), np.float32(np.nan), block + np.float32(0))
+        for row, values in zip(places, plain, strict=True):
+            digest = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
+            by_digest.setdefault(digest, []).append(int(row))
     return [np.array(rows, dtype=np.int64) for rows in by_digest.values() if len(rows) > 1]
 
 
@@ -143,7 +156,7 @@ def _of_layer(cohort: Cohort, layer: Layer, summary: LayerSummary) -> Iterator[F
                 f"({pairs}); one of each may be a copy under a wrong name.",
             )
     if layer.kind in ("composition", "counts"):
-        totals = np.nansum(layer.values, axis=1, dtype=np.float64)
+        totals = row_sums(layer.values)
         empty = [names[row] for row in np.flatnonzero(totals <= 0)]
         if empty:
             yield Finding(
@@ -173,7 +186,7 @@ def _of_scale(layer: Layer, summary: LayerSummary) -> Iterator[Finding]:
     text = None
     values = layer.values
     if layer.kind == "composition" and parts_of(values) is None:
-        sums = np.nansum(values, axis=1, dtype=np.float64)
+        sums = row_sums(values)
         text = (
             f"Rows of a composition should sum to 1 or 100, but sum to {sums.min():.3g} to "
             f"{sums.max():.3g}; nested ranks belong into separate tables (see 'columns:'), "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from immo_hpc.data.blocks import row_blocks
 from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.findings import all_findings, constant_features, subject_labels
 from immo_hpc.data.kinds import guess_scale
@@ -63,16 +64,22 @@ def inspect_cohort(
 
 def _layer(layer: Layer) -> LayerSummary:
     values = layer.values
-    num_known = int(values.size - np.count_nonzero(np.isnan(values)))
+    num_known = num_zeros = 0
+    low = high = np.float32(np.nan)
+    for _, block in row_blocks(values):
+        num_known += int(block.size - np.count_nonzero(np.isnan(block)))
+        num_zeros += int(np.count_nonzero(block == 0))
+        low = np.fmin(low, np.fmin.reduce(block, axis=None))
+        high = np.fmax(high, np.fmax.reduce(block, axis=None))
     return LayerSummary(
         name=layer.name,
         kind=layer.kind,
         samples=len(layer.rows),
         features=len(layer.features),
         missing_rate=1 - num_known / values.size if values.size else 0.0,
-        zero_rate=float(np.count_nonzero(values == 0)) / max(num_known, 1),
-        minimum=float(np.fmin.reduce(values, axis=None)) if num_known else 0.0,
-        maximum=float(np.fmax.reduce(values, axis=None)) if num_known else 0.0,
+        zero_rate=num_zeros / max(num_known, 1),
+        minimum=float(low) if num_known else 0.0,
+        maximum=float(high) if num_known else 0.0,
         scale=guess_scale(values),
         constant_features=int(constant_features(values).sum()),
     )
