@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from immo_hpc._version import __version__
-from immo_hpc.cli import _analysis, _data, _demo, _jobs, _train, _use
+from immo_hpc.cli import _analysis, _data, _demo, _jobs, _shards, _train, _use
 from immo_hpc.cli._console import result
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ app.command()(_jobs.status)
 app.command()(_jobs.logs)
 app.command()(_jobs.resume)
 app.command()(_jobs.cancel)
+app.add_typer(_shards.shards, name="shards")
 bench = typer.Typer(no_args_is_help=True, help="Measured speed, with the limits beside it.")
 bench.command("train")(_demo.bench_train)
 bench.command("kernels")(_demo.bench_kernels)

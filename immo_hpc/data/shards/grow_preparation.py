@@ -81,6 +81,8 @@ def grow_preparation(
     notices: list[str] = []
     is_new = np.zeros(len(cohort.samples), dtype=np.bool_)
     is_new[np.concatenate([arrivals.new, arrivals.known])] = True
+    is_train = np.zeros_like(is_new)
+    is_train[train] = True
     for name, preparation in old.layers.items():
         if name not in cohort.layers or not is_new.any():
             continue
@@ -103,7 +105,10 @@ def grow_preparation(
                 f"{_some(unknown)} (--add-features lets them join)."
             )
         elif unknown:
-            rows = np.flatnonzero(np.isin(layer.rows, np.intersect1d(train, arrivals.new)))
+            brings = np.zeros_like(is_new)
+            brings[arrivals.new] = True
+            brings[arrivals.known[arrivals.gets[name]]] = True
+            rows = np.flatnonzero((brings & is_train)[layer.rows])
             found = join_features(preparation, layer, rows, config)
             layers[name], joined[name] = found.preparation, found.features
             notices.append(_told(name, found.features, found.dropped))
