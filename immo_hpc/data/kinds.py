@@ -13,7 +13,7 @@ from immo_hpc.data.blocks import gather
 
 # Enough rows for shares and medians, few enough for tables larger than memory.
 _ROWS_LOOKED_AT = 4000
-_VALUES_LOOKED_AT = 1 << 24
+_VALUES_LOOKED_AT = 1 << 22
 _LEAST_ROWS = 64
 _WHOLE = {"fraction": 1.0, "percent": 100.0}
 _LEAST_COUNTS_PER_ROW = 100

@@ -131,6 +131,7 @@ def _blocks(file: Any, layout: _Layout, scratch: Path | None) -> Iterator[RowBlo
                 values[:, filled : filled + piece.shape[1]] = piece
                 filled += piece.shape[1]
             yield ids, values
+            del values  # The next ones are made before the name would let go of these.
         else:
             with column_file(scratch, len(ids)) as columns:
                 for piece in pieces:

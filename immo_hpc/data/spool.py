@@ -72,6 +72,7 @@ def _write(stream: TableStream, temporary: Path) -> None:
         for names, block in stream.blocks:
             ids += names
             write_rows(target, block)
+            del block
         head = {
             "name": stream.name,
             "features": stream.features,

@@ -87,3 +87,4 @@ def guarded(path: Path, blocks: Iterator[_Block]) -> Iterator[_Block]:
         if block is None:
             return
         yield block
+        del block  # The next one is read before the name would let go of this one.
