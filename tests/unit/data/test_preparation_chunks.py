@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -223,3 +224,24 @@ def test_chunks_are_a_matter_of_the_number_of_features():
 
 def _add(one, other):
     return {"rows": one["rows"] + other["rows"]}
+
+
+def test_memory_is_that_of_some_blocks_whatever_the_layer(tmp_path):
+    peaks = []
+    for num_rows in (10_000, 40_000):
+        file = tmp_path / f"{num_rows}.f32"
+        rng = np.random.default_rng(0)
+        with file.open("wb") as stream:
+            for _ in range(num_rows // 1000):
+                rng.standard_normal((1000, 250), dtype=np.float32).tofile(stream)
+        features = tuple(f"f{number}" for number in range(250))
+        values = open_matrix(file, (num_rows, 250))
+        layer = Layer("x", "continuous", features, values, np.arange(num_rows))
+        samples = pd.DataFrame(index=[f"s{number}" for number in range(num_rows)])
+        tracemalloc.start()
+        fit_preparation(Cohort(samples, {"x": layer}), np.arange(num_rows), CONFIG)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The larger layer has 80 MB in float64; a block has 8 and is there a few times.
+    assert peaks[1] < 60e6
+    assert peaks[1] < peaks[0] + 5e6
