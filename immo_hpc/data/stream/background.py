@@ -11,19 +11,18 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """Makes items in a thread, at most ``ahead`` of them that were not released yet.
+    """Makes items in a thread: the first at once, each other one when it is asked for.
 
     A context manager: on leaving it the thread has ended. An exception of the iterator is
     raised where the items are taken.
 
     Args:
         items: Called in the thread with a function that tells whether to stop early.
-        ahead: Most items alive, >= 1.
     """
 
-    def __init__(self, items: Callable[[Callable[[], bool]], Iterator[T]], ahead: int) -> None:
+    def __init__(self, items: Callable[[Callable[[], bool]], Iterator[T]]) -> None:
         self._items = items
-        self._allowed = threading.Semaphore(ahead)
+        self._allowed = threading.Semaphore(1)
         self._stop = threading.Event()
         self._made: SimpleQueue[tuple[T] | Exception | None] = SimpleQueue()
         # A daemon: an interpreter that ends while a batch is open does not wait for it.
@@ -46,7 +45,7 @@ class Background(Generic[T]):
             del made
 
     def release(self) -> None:
-        """Tell that an item is no longer used, so that another one may be made."""
+        """Ask for one more item; it is made meanwhile."""
         self._allowed.release()
 
     def _run(self) -> None:

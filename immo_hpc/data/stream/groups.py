@@ -1,8 +1,9 @@
-"""Values of row groups, read straight into memory that is used again and again.
+"""Values of row groups, read without decoding to where they are wanted.
 
-A value is touched twice on its way into a batch: the kernel copies it into a scratch buffer
-that stays in the processor's cache, and from there it goes to its place. Nothing is decoded.
-The first time a process reads a column chunk, the checksum of its page is verified too.
+Long rows are copied once: the kernel puts each where it belongs. Short rows go through a
+scratch buffer that stays in the processor's cache, since a place to tell the kernel costs
+more than copying them again. So does what is read for the first time in a process, since
+the checksum of its page is verified then.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ _OPEN_FILES = 16
 _ALIGN = 64
 # Rows that are not wanted are read along if they are shorter than this: a new read costs more.
 _GAP_BYTES = 64 * 2**10
+# Rows of at least this go straight to their places, by at most so many places a call.
+_DIRECT_BYTES = 16 * 2**10
+_MOST_PLACES = 1024
 
 
 class GroupReader:
@@ -75,6 +79,36 @@ class GroupReader:
         # What is wrong with the file is told when it is read.
         with suppress(OSError):
             os.posix_fadvise(self._open(group.path), start, sum(sizes), os.POSIX_FADV_WILLNEED)
+
+    def read_into(
+        self,
+        group: RowGroup,
+        layer: str,
+        rows: NDArray[np.int64],
+        out: NDArray[np.float32],
+        places: NDArray[np.int64],
+    ) -> None:
+        """Read rows as `read` does, each to its place.
+
+        Args:
+            group: The row group.
+            layer: Name of the layer.
+            rows: Places among the group's measured rows of the layer, ``(row,)``, increasing.
+            out: Where to, ``(place, feature)``, C-contiguous.
+            places: Place of each row in ``out``, ``(row,)``.
+
+        Raises:
+            ShardError: As `read`.
+        """
+        row_bytes = 4 * self._features[layer]
+        is_plain = self._sound.get((group.path, group.number, layer), False)
+        if is_plain and self._dtype == np.float32 and row_bytes >= _DIRECT_BYTES:
+            self._scatter(group, layer, rows, out, places)
+            return
+        values = np.ascontiguousarray(self.read(group, layer, rows))
+        # Whole rows as single items: copied by memmove rather than value by value.
+        item = f"V{row_bytes}"
+        out.view(item)[places, 0] = values.view(item)[:, 0]
 
     def read(self, group: RowGroup, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Some measured rows of a layer in a row group.
@@ -126,11 +160,9 @@ class GroupReader:
 
     def _read_rows(self, group: RowGroup, layer: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The rows by as many reads as there are large gaps between them."""
-        chunk, (num_rows, width) = group.chunks[layer], self._shape(group, layer)
-        row_bytes = width * self._dtype.itemsize
-        begin = chunk.offset + chunk.size - num_rows * row_bytes
-        cuts = np.flatnonzero((np.diff(rows) - 1) * row_bytes >= _GAP_BYTES) + 1
-        bounds = [0, *cuts.tolist(), len(rows)]
+        begin, row_bytes = self._rows_begin(group, layer)
+        width = self._features[layer]
+        bounds = _runs(rows, row_bytes)
         place = np.empty(len(rows), dtype=np.int64)
         filled = 0
         for low, high in pairwise(bounds):
@@ -142,6 +174,27 @@ class GroupReader:
             filled += size
         values = self._scratch[: filled * row_bytes].view(self._dtype).reshape(filled, width)
         return values if filled == len(rows) else values[place]
+
+    def _scatter(
+        self,
+        group: RowGroup,
+        layer: str,
+        rows: NDArray[np.int64],
+        out: NDArray[np.float32],
+        places: NDArray[np.int64],
+    ) -> None:
+        begin, row_bytes = self._rows_begin(group, layer)
+        unwanted = self._scratch[:row_bytes].data
+        for low, high in pairwise(_runs(rows, row_bytes)):
+            first = int(rows[low])
+            parts = [unwanted] * (int(rows[high - 1]) + 1 - first)
+            for row, place in zip(
+                (rows[low:high] - first).tolist(), places[low:high].tolist(), strict=True
+            ):
+                parts[row] = out[place].data
+            for start in range(0, len(parts), _MOST_PLACES):
+                some = parts[start : start + _MOST_PLACES]
+                self._fill_all(group, layer, some, row_bytes, begin + (first + start) * row_bytes)
 
     def _decoded(self, group: RowGroup, layer: str) -> NDArray[Any]:
         """The measured rows through Arrow, for older shards and other writers."""
@@ -174,6 +227,24 @@ class GroupReader:
     def _shape(self, group: RowGroup, layer: str) -> tuple[int, int]:
         return group.num_rows[layer], self._features[layer]
 
+    def _rows_begin(self, group: RowGroup, layer: str) -> tuple[int, int]:
+        """Offset of the first measured row in the file, and the bytes of a row."""
+        chunk, (num_rows, width) = group.chunks[layer], self._shape(group, layer)
+        row_bytes = width * self._dtype.itemsize
+        return chunk.offset + chunk.size - num_rows * row_bytes, row_bytes
+
+    def _fill_all(
+        self, group: RowGroup, layer: str, parts: list[memoryview], size: int, offset: int
+    ) -> None:
+        """Fill parts of ``size`` bytes each with what lies one after the other in the file."""
+        try:
+            filled = os.preadv(self._open(group.path), parts, offset) // size
+        except OSError as error:
+            raise ShardError(_damaged(group, layer, str(error))) from error
+        for number, part in enumerate(parts[filled:], filled):
+            rest = np.frombuffer(part, dtype=np.uint8)
+            self._fill(group, layer, rest, offset + number * size)
+
     def _fill(self, group: RowGroup, layer: str, buffer: NDArray[np.uint8], offset: int) -> None:
         filled = 0
         try:
@@ -196,6 +267,12 @@ class GroupReader:
             self._descriptors[path] = descriptor
         self._descriptors.move_to_end(path)
         return descriptor
+
+
+def _runs(rows: NDArray[np.int64], row_bytes: int) -> list[int]:
+    """Where a new read begins among ``rows``, and their number: gaps too large to read along."""
+    cuts = np.flatnonzero((np.diff(rows) - 1) * row_bytes >= _GAP_BYTES) + 1
+    return [0, *cuts.tolist(), len(rows)]
 
 
 def _damaged(group: RowGroup, layer: str, what: str) -> str:

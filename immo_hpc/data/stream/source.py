@@ -116,7 +116,7 @@ class StreamSource:
         """
         require_start(start, self.num_batches, self.num_samples)
         try:
-            with Background(lambda stop: self._windows(epoch, start, stop), _WINDOWS) as windows:
+            with Background(lambda stop: self._windows(epoch, start, stop)) as windows:
                 yield from self._batches(windows)
         finally:
             if self._device.type == "cuda":
@@ -131,13 +131,16 @@ class StreamSource:
                 continue
             used = _Used(window)
             del window
+            is_first = True
             for batch in used.batches(self._device):
                 yield batch
                 del batch
                 # Only now has the caller let go of the last batch of the window before.
-                if before is not None:
-                    before.wait()
-                    before = None
+                if is_first:
+                    is_first = False
+                    if before is not None:
+                        before.wait()
+                        before = None
                     windows.release()
             before = used
             del used

@@ -81,7 +81,13 @@ class Memory:
         while self._free and (block is None or len(block) < size):
             block = self._free.pop()
         if block is None or len(block) < size:
-            block = torch.empty(max(size, capacity), dtype=torch.uint8, pin_memory=self._pin)
+            capacity = max(size, capacity)
+            # NumPy asks for huge pages, torch does not.
+            block = (
+                torch.empty(capacity, dtype=torch.uint8, pin_memory=True)
+                if self._pin
+                else torch.from_numpy(np.empty(capacity, dtype=np.uint8))
+            )
         memory: NDArray[np.uint8] = block.numpy()
         # All views and tensors made of it keep this very array, and no other, alive.
         weakref.finalize(memory, self._free.append, block).atexit = False
@@ -161,10 +167,8 @@ class WindowFiller:
         before: Window | None = None
         for plan, rows in zip(plans, held, strict=True):
             values = self._allocate(rows, capacity)
-            for name, layer in values.items():
-                if before is not None and plan.carried:
-                    left = before.left(name)
-                    layer[: len(left)] = left
+            if before is not None:
+                _carry_over(before, values)
             before = None
             if not self._fill(plan, rows, values, is_stopped):
                 return
@@ -217,7 +221,7 @@ class WindowFiller:
             ahead = tasks[min(number + _AHEAD * len(values), len(tasks) - 1)][0]
             if ahead != group:
                 self._reader.expect(groups[ahead])
-            values[name][places] = self._reader.read(groups[group], name, rows)
+            self._reader.read_into(groups[group], name, rows, values[name], places)
         return True
 
     def _tasks(
@@ -234,3 +238,10 @@ class WindowFiller:
         for low, high in zip([0, *cuts], [*cuts, len(group)], strict=True):
             if high > low:
                 yield int(group[low]), rows[low:high], places[low:high]
+
+
+def _carry_over(before: Window, values: dict[str, NDArray[np.float32]]) -> None:
+    """Copy what the window before left to the start of the next one."""
+    for name, layer in values.items():
+        left = before.left(name)
+        layer[: len(left)] = left

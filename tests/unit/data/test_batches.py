@@ -49,6 +49,23 @@ def assert_right(given_batches, cohort, index):
     return seen
 
 
+def assert_parts_of(parts, whole_batch):
+    """The parts of all processes hold what the batch of one process holds."""
+    expected = rows_by_sample([whole_batch])
+    found = [rows_by_sample([part]) for part in parts]
+    assert sum(map(len, found)) == len(expected)
+    assert {uid: rows for part in found for uid, rows in part.items()} == expected
+
+
+def rows_by_sample(given_batches):
+    found = {uid: {} for batch in given_batches for uid in batch.sample_uid.tolist()}
+    for batch in given_batches:
+        for name, layer in batch.layers.items():
+            for place, values in zip(layer.rows.tolist(), layer.values.numpy(), strict=True):
+                found[int(batch.sample_uid[place])][name] = values.tobytes()
+    return found
+
+
 def assert_same(one, other):
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
@@ -182,3 +199,59 @@ def test_a_start_outside_the_epoch_is_refused(start):
     source = BatchSource(make_cohort(7, 6), batch_size=3, seed=0)
     with pytest.raises(UsageError, match=f"batch {start} to start at: expected 0 to 2"):
         next(source.epoch(0, start=start))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    cohort=cohorts,
+    batch_size=st.integers(1, 9),
+    world_size=st.integers(1, 5),
+    balance=st.sampled_from(["none", "pattern"]),
+    data=st.data(),
+)
+def test_processes_share_every_batch(cohort, batch_size, world_size, balance, data):
+    options = {"batch_size": batch_size, "seed": 5, "balance": balance}
+    alone = BatchSource(cohort, **options)
+    start = data.draw(st.integers(0, alone.num_batches), label="start")
+    shared = [
+        list(BatchSource(cohort, rank=rank, world_size=world_size, **options).epoch(2, start))
+        for rank in range(world_size)
+    ]
+    whole_batches = list(alone.epoch(2))
+    for parts, expected in zip(zip(*shared, strict=True), whole_batches[start:], strict=True):
+        assert max(part.size for part in parts) - min(part.size for part in parts) <= 1
+        assert_parts_of(parts, expected)
+    assert_right(whole_batches, cohort, range(len(cohort.samples)))
+
+
+def test_a_process_that_is_not_there_is_refused():
+    with pytest.raises(UsageError, match="process 3 of 3: expected 0 to 2"):
+        BatchSource(make_cohort(0, 6), batch_size=2, seed=0, rank=3, world_size=3)
+
+
+def test_balanced_batches_have_their_share_of_each_pattern():
+    cohort = make_cohort(3, 400)
+    measured = cohort.measured()
+    kinds, counts = np.unique(measured, axis=0, return_counts=True)
+    place = {uid: number for number, uid in enumerate(cohort.sample_uid.tolist())}
+    source = BatchSource(cohort, batch_size=80, seed=0, balance="pattern")
+    orders = []
+    for epoch in range(2):
+        for batch in source.epoch(epoch):
+            held = measured[[place[uid] for uid in batch.sample_uid.tolist()]]
+            for kind, count in zip(kinds, counts, strict=True):
+                # The keys where a batch begins and ends are each known to a pattern or so.
+                assert abs((held == kind).all(1).sum() - 80 * count / 400) <= 3
+            orders.append(batch.sample_uid.tolist())
+    assert orders[:5] != orders[5:]
+
+
+@pytest.mark.gpu
+def test_rows_that_do_not_fit_the_gpu_are_copied_as_they_are_used(monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    cohort = make_cohort(3, 40)
+    resident_there = list(BatchSource(cohort, batch_size=6, seed=0, device="cuda").epoch(0))
+    monkeypatch.setattr(resident, "_DEVICE_SHARE", 0.0)
+    staged = list(BatchSource(cohort, batch_size=6, seed=0, device="cuda").epoch(0))
+    assert_same(staged, resident_there)

@@ -135,7 +135,7 @@ CHILD = """
     train_run(
         Path(sys.argv[2]),
         Path(sys.argv[3]),
-        make_config(epochs=8, checkpoint_epochs=1, checkpoint_min=0.002, memory_gb=8e-6),
+        make_config(epochs=10, checkpoint_epochs=1, checkpoint_min=0.002, memory_gb=8e-6),
         resume=True,
         on_epoch=lambda record: print(record.epoch, flush=True),
     )
@@ -144,7 +144,7 @@ CHILD = """
 
 def test_a_killed_streamed_run_resumes_to_the_same_result(shards, tmp_path, new_config):
     """SIGKILL at random moments, in the middle of epochs and windows."""
-    expected = train(open_shards(shards), new_config(epochs=8, memory_gb=TINY_GB))
+    expected = train(open_shards(shards), new_config(epochs=10, memory_gb=TINY_GB))
     draw = np.random.default_rng(0)
     run = RunFolder(tmp_path / "run")
     here = str(Path(__file__).parent)
@@ -157,7 +157,7 @@ def test_a_killed_streamed_run_resumes_to_the_same_result(shards, tmp_path, new_
             for _ in range(3):  # ready, and two epochs, so that each attempt gets further
                 process.stdout.readline()
             if number is not None:
-                time.sleep(draw.uniform(0.2, 0.4))
+                time.sleep(draw.uniform(0, 0.1))
                 process.send_signal(number)
             process.stdout.read()
             assert process.wait(timeout=120) == (0 if number is None else -number)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immo_hpc.data.shards import read_shards
-from immo_hpc.data.stream import StreamSource, open_shards, read_samples
+from immo_hpc.data.stream import StreamSource, groups, open_shards, read_samples
 from immo_hpc.data.stream.windows import Memory
-from immo_hpc.errors import UsageError
+from immo_hpc.errors import ShardError, UsageError
 
 NUM_EXAMPLES = 25
 
@@ -164,6 +164,34 @@ def test_values_read_again_are_the_same(new_cohort, write):
         assert merged(map(rows_of, source.epoch(epoch))) == expected
 
 
+@pytest.mark.parametrize("places", [1, 2, 1024])
+@pytest.mark.parametrize("gap", [1, 50, 10**6])
+def test_long_rows_go_straight_to_their_places(new_cohort, write, monkeypatch, places, gap):
+    monkeypatch.setattr(groups, "_DIRECT_BYTES", 1)
+    monkeypatch.setattr(groups, "_MOST_PLACES", places)
+    monkeypatch.setattr(groups, "_GAP_BYTES", gap)
+    folder = write(new_cohort(num_samples=60), group_rows=12)
+    chosen = np.flatnonzero(np.random.default_rng(gap).random(60) < 0.5)
+    source = StreamSource(open_shards(folder), chosen, batch_size=8, seed=0, memory_bytes=1500)
+    expected = rows_of_cohort(read_shards(folder).cohort.take(chosen))
+    for epoch in range(3):
+        assert merged(map(rows_of, source.epoch(epoch))) == expected
+
+
+@pytest.mark.parametrize("long", [1, 10**6])
+def test_a_shard_cut_short_after_it_was_verified_is_named(new_cohort, write, monkeypatch, long):
+    monkeypatch.setattr(groups, "_DIRECT_BYTES", long)
+    index = open_shards(write(new_cohort(1, num_samples=30)))
+    source = StreamSource(index, batch_size=4, seed=0, memory_bytes=300)
+    list(source.epoch(0))
+    path = index.groups[0].path
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(
+        ShardError, match=r"row group \d+, column 'x_layer\d': damaged: the file ends"
+    ):
+        list(source.epoch(1))
+
+
 def test_shards_of_an_older_program_are_streamed():
     folder = Path(__file__).parents[3] / "golden" / "shards-v1"
     index, cohort = open_shards(folder), read_shards(folder).cohort
@@ -260,3 +288,16 @@ def test_a_batch_that_is_not_there_is_refused(new_cohort, write):
     )
     with pytest.raises(UsageError, match="batch 4 to start at: expected 0 to 3"):
         next(source.epoch(0, start=4))
+
+
+@pytest.mark.gpu
+def test_batches_on_a_gpu_are_those_on_the_cpu(new_cohort, write):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    index = open_shards(write(new_cohort(num_samples=60)))
+    options = {"batch_size": 7, "seed": 0, "memory_bytes": 1500}
+    here = StreamSource(index, **options)
+    there = StreamSource(index, device="cuda", **options)
+    for epoch in range(3):
+        for one, other in zip(here.epoch(epoch), there.epoch(epoch), strict=True):
+            assert rows_of(one) == rows_of(other.to("cpu"))
