@@ -20,6 +20,8 @@ from immo_jobs.folder import JobFolder
 from immo_jobs.state import INTERRUPTED, RUNNING, read_state
 from immo_jobs.worker import worker_id
 
+_KILLED = 128 + 9
+
 
 def queue_again(job: JobFolder, code: int) -> list[str]:
     """Close the silent attempts of this Slurm job, and requeue it if one of them may go on.
@@ -44,7 +46,8 @@ def queue_again(job: JobFolder, code: int) -> list[str]:
 
 def _may_go_on(job: JobFolder, name: str, worker: str, code: int) -> bool:
     folder = job.task_folder(name)
-    reason = f"the worker was killed without a word (srun ended with {code})"
+    hint = "SIGKILL: out of memory, or by hand" if code == _KILLED else f"srun ended with {code}"
+    reason = f"the worker was killed without a word ({hint})"
     try:
         with hold(folder.lease):
             before = read_state(folder)

@@ -15,7 +15,8 @@ class Seen:
     """What an executor says of a worker.
 
     Attributes:
-        phase: ``waiting``, ``working``, ``gone``, or ``unknown`` if it cannot tell from here.
+        phase: ``waiting``, ``working``, ``held`` if it waits for a person, ``gone``, or
+            ``unknown`` if it cannot tell from here.
         word: More of it, such as Slurm's state; may be empty.
     """
 

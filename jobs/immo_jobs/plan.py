@@ -187,6 +187,8 @@ def _plan_shared(asked: Asked, count: int) -> list[Task]:
         if "--work" not in options:
             options += ["--work", str(asked.out.with_name(asked.out.name + ".work"))]
         progress = Path(options[options.index("--work") + 1])
+    elif asked.verb == "tune":
+        progress = asked.out / "progress"
     inputs = [path for path in asked.paths if path != asked.out]
     folders = [*_folders(inputs), asked.out.parent, progress.parent]
     return [

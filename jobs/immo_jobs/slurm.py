@@ -11,12 +11,12 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from immo_hpc.errors import SubmissionError
+from immo_jobs.asking import ask, ask_accounts, ask_queue
 from immo_jobs.executor import Seen
 from immo_jobs.folder import JobFolder, Submission
 from immo_jobs.profile import Profile
@@ -25,7 +25,6 @@ from immo_jobs.worker import Worker
 _NEEDED = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 _DEFAULT_ARRAY_SIZE = 1001
 _DEFAULT_TIME_MIN = 60
-_ASK_S = 60
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _WORKING = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "SIGNALING"}
 
@@ -89,18 +88,12 @@ class SlurmWorkers:
     def look(self, submissions: Sequence[Submission]) -> Mapping[str, Seen]:
         """What Slurm knows of the workers; ``unknown`` where it cannot be asked."""
         workers = [worker for submission in submissions for worker in submission.workers]
-        jobs = sorted({worker.partition("_")[0] for worker in workers})
-        queue = _ask(
-            "squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={','.join(jobs)}"
-        )
-        seen = {worker: _in_queue(state, why) for worker, state, why in _rows(queue or "", 3)}
-        asked = {worker.partition("_")[0] for worker in workers if worker not in seen}
+        queue = ask_queue(_jobs(workers))
+        seen = {worker: _in_queue(state, why) for worker, state, why in queue or ()}
+        asked = [worker for worker in workers if worker not in seen]
         if asked:
-            past = _ask(
-                *("sacct", "--noheader", "--parsable2", "--allocations"),
-                *("--format=JobID,State", f"--jobs={','.join(sorted(asked))}"),
-            )
-            for worker, state in _rows(past or "", 2):
+            past = ask_accounts(_jobs(asked))
+            for worker, state in past or ():
                 seen.setdefault(worker, _in_accounts(state))
             lost = Seen("unknown") if queue is None and past is None else Seen("gone")
             for worker in workers:
@@ -110,7 +103,7 @@ class SlurmWorkers:
     def cancel(self, workers: Sequence[str]) -> None:
         """Stop them with scancel; ones that are over already are no error."""
         for first in range(0, len(workers), 500):
-            _ask("scancel", "--quiet", *workers[first : first + 500])
+            ask("scancel", "--quiet", *workers[first : first + 500])
 
 
 def sbatch_parameters(job: JobFolder, profile: Profile, *, num_chunks: int) -> dict[str, Any]:
@@ -150,7 +143,7 @@ def array_size(profile: Profile) -> int:
     """Most tasks of one array: the profile's, else the cluster's, else Slurm's default."""
     if profile.max_array_size is not None:
         return profile.max_array_size
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config") or "", re.M)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config") or "", re.M)
     # Indices go from 0 to MaxArraySize - 1.
     return max(1, int(found.group(1))) if found else _DEFAULT_ARRAY_SIZE
 
@@ -185,25 +178,14 @@ def _refusals() -> Iterator[None]:
         raise SubmissionError(message) from error
 
 
-def _ask(*command: str) -> str | None:
-    """What a command of Slurm prints; None if it cannot be asked."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ASK_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode != 0 and "invalid job id" in done.stderr.lower():
-        return ""  # Slurm has forgotten it, which is an answer.
-    return done.stdout if done.returncode == 0 else None
-
-
-def _rows(text: str, num_columns: int) -> list[list[str]]:
-    rows = [[part.strip() for part in line.split("|")] for line in text.splitlines()]
-    return [row for row in rows if len(row) == num_columns]
+def _jobs(workers: Sequence[str]) -> list[str]:
+    return sorted({worker.partition("_")[0] for worker in workers})
 
 
 def _in_queue(state: str, why: str) -> Seen:
     if state in _WAITING:
-        return Seen("waiting", why)
+        # After a node failed to start it Slurm holds a job until somebody releases it.
+        return Seen("held" if "requeued held" in why.lower() else "waiting", why)
     if state in _WORKING:
         return Seen("working")
     return Seen("gone", state)

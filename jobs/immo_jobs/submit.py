@@ -89,10 +89,13 @@ def resume(job: JobFolder) -> Submitted:
         executor = executor_of(job.profile.executor)
         notices = [*executor.check(job.profile), *check_programs(job.profile)]
         job.cancelled.unlink(missing_ok=True)
-        names = [row.name for row in survey(job) if row.state != FINISHED and not row.is_live]
+        rows = [row for row in survey(job) if row.state != FINISHED and not row.is_live]
+        names = [row.name for row in rows]
         for name in names:
             _reset(job, name)
         if names:
+            # A worker that is held, or could not be asked about, shall not come back as well.
+            executor.cancel([worker for row in rows for worker in row.workers])
             executor.submit(job, names)
     return Submitted(job, tuple(names), tuple(notices))
 

@@ -18,8 +18,8 @@ from immo_jobs.state import (
 )
 from immo_jobs.task import epochs_of
 
-# Three heartbeats of a worker, and some patience with a file server.
-_FRESH_S = 45.0
+# Two heartbeats of a worker. Older, or older for a slow file server, its executor is asked.
+_FRESH_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def _judge(state: TaskState, beat_s: float | None, seen: list[Seen]) -> tuple[st
         reason = state.reason + (f" (waits: {why})" if why not in ("", "None") else "")
         return QUEUED, reason.strip(), True
     if "working" in by_phase:
-        return (state.state if state.state != RUNNING else RUNNING), state.reason, True
+        return state.state, state.reason, True
+    if "held" in by_phase:
+        return INTERRUPTED, f"held by Slurm ({by_phase['held'].word})", False
     if "unknown" in by_phase:
         word = by_phase["unknown"].word
         return state.state, f"no sign of life; its worker cannot be asked from here {word}", False

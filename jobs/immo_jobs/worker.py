@@ -20,6 +20,7 @@ from typing import Any
 from immo_hpc.errors import BusyError, ImmoError
 from immo_hpc.files import write_text
 from immo_hpc.lease import hold
+from immo_jobs.asking import ask_queue
 from immo_jobs.attempt import attempt, close_silent
 from immo_jobs.child import StopRelay, run_child
 from immo_jobs.command import environment_of, rank_here, ranks_of, started_command
@@ -68,8 +69,7 @@ class Worker:
                 sys.exit(_follow(job, self.names[0], relay))
             states = {name: self._work(job, name, relay).state for name in self.names}
             left = [name for name, state in states.items() if state == INTERRUPTED]
-            # Stopped by SIGTERM: preempted, and Slurm starts it again itself, or cancelled.
-            if left and not job.cancelled.exists() and relay.name in ("SIGUSR2", None):
+            if left and not job.cancelled.exists() and _may_come_again(relay.name):
                 _requeue(job, left, relay)
         return states
 
@@ -109,6 +109,20 @@ def worker_id() -> str:
     if array and element:
         return f"{array}_{element}"
     return os.environ.get("SLURM_JOB_ID") or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _may_come_again(asked_by: str | None) -> bool:
+    """Whether what was stopped should be queued again by this worker.
+
+    SIGTERM comes before preemption, after scancel and at the time limit. A job that ends by itself
+    is not queued again by Slurm even if it is preempted, so the worker must do it; after the
+    other two Slurm does not call the job running any more.
+    """
+    if asked_by in ("SIGUSR2", None):
+        return True
+    me = worker_id()
+    is_slurm = "SLURM_JOB_ID" in os.environ
+    return is_slurm and [me, "RUNNING"] in [row[:2] for row in ask_queue([me]) or ()]
 
 
 def _requeue(job: JobFolder, left: list[str], relay: StopRelay) -> None:

@@ -40,7 +40,7 @@ def sbatch(words):
             stderr=subprocess.DEVNULL,
         )
         (STATE / f"{worker}.pid").write_text(str(runner.pid))
-    print(f"Submitted batch job {job}")
+    sys.stdout.write(f"Submitted batch job {job}\n")
 
 
 def run(words):
@@ -83,13 +83,15 @@ def srun(words):
 def squeue(words):
     for worker in workers(words):
         if not (STATE / f"{worker}.done").exists():
-            print(f"{worker}|RUNNING|None")
+            is_ending = (STATE / f"{worker}.cancelled").exists()
+            sys.stdout.write(f"{worker}|{'COMPLETING' if is_ending else 'RUNNING'}|None\n")
 
 
 def sacct(words):
     for worker in workers(words):
         done = STATE / f"{worker}.done"
-        print(f"{worker}|{done.read_text() if done.exists() else 'RUNNING'}")
+        word = done.read_text() if done.exists() else "RUNNING"
+        sys.stdout.write(f"{worker}|{word}\n")
 
 
 def workers(words):

@@ -117,20 +117,22 @@ def test_a_killed_worker_is_replaced(start, executor):
     assert job.task_folder("t0").log.read_text().count("begins at") == 2
 
 
-def test_before_the_time_limit_it_stops_once_and_is_queued_again(start, executor):
-    job = start("timed", steps=6)
+@pytest.mark.parametrize(("mode", "name"), [("timed", "SIGUSR2"), ("preempted", "SIGTERM")])
+def test_on_a_request_it_stops_once_and_is_queued_again(start, executor, mode, name):
+    job = start(mode, steps=6)
     rows = settled(job)
-    if executor == "inprocess":  # nobody to queue it again
+    is_requeued = executor == "slurm" or (executor, mode) == ("local", "timed")
+    if not is_requeued:
         assert rows["t0"].state == "interrupted"
         resume(job)
         rows = settled(job)
     assert (rows["t0"].state, rows["t0"].attempts) == ("finished", 2)
     first, last = read_lines(job.task_folder("t0").attempts)
-    assert first["reason"] == "stopped on SIGUSR2 after a checkpoint"
+    assert first["reason"] == f"stopped on {name} after a checkpoint"
     assert (first["code"], last["from"]) == (3, "epoch-000003-step-00000000")
     # One requeue: Submitit's checkpoint was asked for once.
     said = "".join(path.read_text() for path in job.submitit.glob("*_log.out"))
-    assert said.count("Calling checkpoint method") == (0 if executor == "inprocess" else 1)
+    assert said.count("Calling checkpoint method") == int(is_requeued)
 
 
 def test_cancelled_and_resumed_nothing_is_lost(start, executor, tmp_path):

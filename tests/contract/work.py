@@ -3,7 +3,7 @@
 ``work.py OUT STEPS MODE``: makes STEPS checkpoints in OUT, then OUT/result. MODE: ok; fail
 (says why); killed (once, by SIGKILL, halfway); orphaned (once its parent is killed, halfway);
 hopeless (killed every time before it gets anywhere); timed (once its worker gets SIGUSR2
-twice, halfway, as before a time limit in a container).
+twice, halfway, as before a time limit in a container); preempted (the same with one SIGTERM).
 """
 
 import os
@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-
 SIGNALS = {
     "killed": (False, signal.SIGKILL, 1),
     "orphaned": (True, signal.SIGKILL, 1),
     "timed": (True, signal.SIGUSR2, 2),
+    "preempted": (True, signal.SIGTERM, 1),
 }
 
 
@@ -27,12 +27,13 @@ def work(out, steps, mode):
     checkpoints, once = out / "checkpoints", out / "once"
     checkpoints.mkdir(parents=True, exist_ok=True)
     if mode == "fail":
-        print("error: the cohort has no layer mb", flush=True)
+        sys.stdout.write("error: the cohort has no layer mb\n")
         return 1
     if mode == "hopeless":
         os.kill(os.getpid(), signal.SIGKILL)
     done = len(list(checkpoints.iterdir()))
-    print("begins at", done, flush=True)
+    sys.stdout.write(f"begins at {done}\n")
+    sys.stdout.flush()
     while done < steps:
         time.sleep(0.03)
         done += 1

@@ -25,7 +25,9 @@ def test_a_silent_death_is_queued_again(job, slurm):
     assert queue_again(job, 137) == ["t0"]
     state = read_state(job.task_folder("t0"))
     assert state.state == "interrupted"
-    assert state.reason == "the worker was killed without a word (srun ended with 137)"
+    assert (
+        state.reason == "the worker was killed without a word (SIGKILL: out of memory, or by hand)"
+    )
     assert slurm.calls() == ["scontrol requeue 7_3"]
 
 

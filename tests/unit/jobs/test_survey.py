@@ -67,6 +67,13 @@ RUNNING = TaskState("running", attempts=1)
             "stopped on SIGTERM (CANCELLED)",
             False,
         ),
+        (
+            {"queue": "7|PENDING|launch failed requeued held"},
+            "interrupted",
+            "held by Slurm (launch failed requeued held)",
+            False,
+        ),
+        ({"queue": "7|PENDING|JobHeldUser"}, "queued", "(waits: JobHeldUser)", True),
         ({"state": TaskState("finished")}, "finished", "", False),
         ({"state": TaskState("failed", "no layer mb")}, "failed", "no layer mb", False),
         ({"state": TaskState("gave up", "3 attempts")}, "gave up", "3 attempts", False),
