@@ -32,6 +32,7 @@ NEVER = {
     "immo_hpc.nn": {"pathlib", "safetensors", "pyarrow", "json"},
     "immo_hpc.train": {"optuna", "submitit"},
     "immo_hpc.search": {"submitit"},
+    "immo_jobs": {"torch"},
     "immo_kernels": {"immo_hpc", "immo_jobs"},
 }
 SOURCES = sorted(
