@@ -26,7 +26,7 @@ from immo_hpc.data.tables import (
     table_name,
     text_message,
 )
-from immo_hpc.data.text_table import numbers_of
+from immo_hpc.data.text_cells import numbers_of
 from immo_hpc.data.turning import column_file
 from immo_hpc.errors import CohortError
 

@@ -28,7 +28,8 @@ from immo_hpc.data.tables import (
     reading,
     table_suffix,
 )
-from immo_hpc.data.text_table import ragged_message, text_rows
+from immo_hpc.data.text_cells import ragged_message
+from immo_hpc.data.text_table import text_rows
 from immo_hpc.errors import CohortError
 
 SAMPLES = "samples"

@@ -20,7 +20,7 @@ from immo_hpc.files import refuse_output
 
 # A block holds a piece of every row of the matrix, so it has to be large for the pieces, each
 # read by itself, not to be tiny.
-TURN_BYTES = 128 << 20
+TURN_BYTES = 64 << 20
 _ITEM = np.dtype(np.float32).itemsize
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from immo_hpc.data.formats.head import Head
 from immo_hpc.data.tables import MISSING_TEXTS, Table, is_number, reading, text_message
-from immo_hpc.data.text_table import opened_text, ragged_message
+from immo_hpc.data.text_cells import ragged_message
+from immo_hpc.data.text_table import opened_text
 from immo_hpc.errors import CohortError
 
 # A block holds whole rows and is held in memory twice, as text and as numbers.

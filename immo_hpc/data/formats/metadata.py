@@ -15,7 +15,8 @@ from immo_hpc.data.formats.head import Head
 from immo_hpc.data.formats.sniff import ASSAY_KEYS
 from immo_hpc.data.sample_table import DEFAULT_SUBJECT
 from immo_hpc.data.tables import ID_COLUMN, MISSING_TEXTS, reading
-from immo_hpc.data.text_table import opened_text, ragged_message
+from immo_hpc.data.text_cells import ragged_message
+from immo_hpc.data.text_table import opened_text
 from immo_hpc.errors import CohortError
 
 EXTERNAL_ID, PARTICIPANT, COLLECTION, DATA_TYPE = ASSAY_KEYS
