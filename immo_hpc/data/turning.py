@@ -91,7 +91,8 @@ def _turned_blocks(
 ) -> Iterator[NDArray[np.float32]]:
     height, width = shape
     step = max(1, TURN_BYTES // (_ITEM * max(height, 1)))
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
     for start in range(0, width, step):
         stop = min(start + step, width)
         tile = np.empty((height, stop - start), dtype=np.float32)
