@@ -221,11 +221,12 @@ def _require_subjects(
         return
     ours = index.samples[manifest.roles.subject].to_numpy()[place]
     theirs = cohort.samples[manifest.roles.subject].to_numpy()[known]
-    for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+    names = cohort.samples.index[known]
+    for name, one, other in zip(names, ours, theirs, strict=True):
         # A sample that names no subject was read as its own.
-        if other not in (None, one, cohort.sample_ids[known[number]]):
+        if other not in (None, one, name):
             message = (
-                f"sample '{cohort.sample_ids[known[number]]}': it is of subject '{one}' in the "
+                f"sample '{name}': it is of subject '{one}' in the "
                 f"set, of '{other}' in the cohort. Correct one of them: a layer is added to a "
                 "sample of the same name only if it is the same sample."
             )

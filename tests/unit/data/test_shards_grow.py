@@ -22,6 +22,7 @@ from immo_hpc.data.shards import (
 )
 from immo_hpc.data.shards.history import prune_shards
 from immo_hpc.data.split import assign_new, split_samples
+from immo_hpc.data.stream import open_shards, read_samples
 from immo_hpc.errors import BusyError, CohortError, ShardError
 from immo_hpc.lease import hold
 
@@ -399,3 +400,15 @@ def padded(values, width, grown, layer):
     row = np.full(len(grown.manifest.features[layer]), np.nan, np.float32)
     row[:width] = np.frombuffer(values, np.float32)
     return row.tobytes()
+
+
+def test_a_grown_set_is_streamed_like_any_other(shards):
+    append(
+        shards,
+        make_cohort(40, 23, layers=("mg", "ph"), widths=WIDTHS | {"mg": 7}),
+        add_features=True,
+    )
+    held = read_shards(shards).cohort
+    index = open_shards(shards)
+    np.testing.assert_array_equal(index.sample_uid, held.sample_uid)
+    assert rows_of(read_samples(index, np.arange(63))) == rows_of(held)
