@@ -81,12 +81,12 @@ def writer_options(sample_columns: Sequence[str], layers: Iterable[str]) -> dict
 def values_columns(metadata: pq.FileMetaData, layers: Iterable[str]) -> dict[str, int]:
     """Place of each layer's values among the leaves of a file with at least one row group."""
     group = metadata.row_group(0)
-    places = {group.column(place).path_in_schema: place for place in range(metadata.num_columns)}
-    found = {}
-    for layer in layers:
-        prefix = f"{schema.values_column(layer)}.list."
-        found[layer] = next(place for path, place in places.items() if path.startswith(prefix))
-    return found
+    # Column, list, element: names of the last two differ between writers.
+    places = {
+        group.column(place).path_in_schema.rsplit(".", 2)[0]: place
+        for place in range(metadata.num_columns)
+    }
+    return {layer: places[schema.values_column(layer)] for layer in layers}
 
 
 def values_chunk(group: pq.RowGroupMetaData, column: int, value_bytes: int) -> ValuesChunk:

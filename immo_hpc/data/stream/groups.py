@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from immo_hpc.data.shards import schema
-from immo_hpc.data.shards.check import REMEDY, UNREADABLE
+from immo_hpc.data.stream.decoded import damaged, decoded_rows
 from immo_hpc.data.stream.index import RowGroup, ShardIndex
 from immo_hpc.data.stream.page import read_page_header
 from immo_hpc.errors import ShardError
@@ -135,7 +133,7 @@ class GroupReader:
         if is_plain:
             return self._single(self._read_rows(group, layer, rows))
         self._sound[key] = False
-        return self._single(self._decoded(group, layer)[rows])
+        return self._single(decoded_rows(group, layer, self._shape(group, layer))[rows])
 
     def _read_whole(self, group: RowGroup, layer: str) -> NDArray[Any] | None:
         """The measured rows, after the checksum was verified; None for more than one page."""
@@ -148,14 +146,14 @@ class GroupReader:
         self._fill(group, layer, content, chunk.offset)
         header = read_page_header(content[:64].tobytes())
         if header is None or header.size > chunk.size:
-            raise ShardError(_damaged(group, layer, "its page has no readable header"))
+            raise ShardError(damaged(group, layer, "its page has no readable header"))
         if header.num_plain != chunk.num_values:
             return None
         if header.crc is not None:
             found = zlib.crc32(content[chunk.size - header.size :].data)
             if found != header.crc:
                 what = f"expected CRC-32 {header.crc:08x}, found {found:08x}"
-                raise ShardError(_damaged(group, layer, what))
+                raise ShardError(damaged(group, layer, what))
         return content[before:].view(self._dtype).reshape(shape)
 
     def _read_rows(self, group: RowGroup, layer: str, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -196,26 +194,6 @@ class GroupReader:
                 some = parts[start : start + _MOST_PLACES]
                 self._fill_all(group, layer, some, row_bytes, begin + (first + start) * row_bytes)
 
-    def _decoded(self, group: RowGroup, layer: str) -> NDArray[Any]:
-        """The measured rows through Arrow, for older shards and other writers."""
-        column = schema.values_column(layer)
-        try:
-            with pq.ParquetFile(group.path, page_checksum_verification=True) as shard:
-                table = shard.read_row_group(group.number, columns=[column], use_threads=False)
-        except UNREADABLE as error:
-            raise ShardError(_damaged(group, layer, str(error))) from error
-        found = table.column(0)
-        shape = self._shape(group, layer)
-        row = schema.ragged_row(found, shape[1])
-        measured = len(found) - found.null_count
-        if row is not None or measured != shape[0]:
-            what = f"expected {shape[0]} rows of {shape[1]} values, found {measured}"
-            raise ShardError(_damaged(group, layer, what + ("" if row is None else ", not alike")))
-        values: NDArray[Any] = np.concatenate(
-            [chunk.flatten().to_numpy() for chunk in found.chunks] or [np.empty(0, self._dtype)]
-        )
-        return values.reshape(shape)
-
     def _single(self, values: NDArray[Any]) -> NDArray[np.float32]:
         if values.dtype == np.float32:
             return values
@@ -240,7 +218,7 @@ class GroupReader:
         try:
             filled = os.preadv(self._open(group.path), parts, offset) // size
         except OSError as error:
-            raise ShardError(_damaged(group, layer, str(error))) from error
+            raise ShardError(damaged(group, layer, str(error))) from error
         for number, part in enumerate(parts[filled:], filled):
             rest = np.frombuffer(part, dtype=np.uint8)
             self._fill(group, layer, rest, offset + number * size)
@@ -253,10 +231,10 @@ class GroupReader:
                 size = os.preadv(self._open(group.path), [rest], offset + filled)
                 if not size:
                     what = f"the file ends {len(buffer) - filled} bytes early"
-                    raise ShardError(_damaged(group, layer, what))
+                    raise ShardError(damaged(group, layer, what))
                 filled += size
         except OSError as error:
-            raise ShardError(_damaged(group, layer, str(error))) from error
+            raise ShardError(damaged(group, layer, str(error))) from error
 
     def _open(self, path: Path) -> int:
         descriptor = self._descriptors.get(path)
@@ -273,10 +251,3 @@ def _runs(rows: NDArray[np.int64], row_bytes: int) -> list[int]:
     """Where a new read begins among ``rows``, and their number: gaps too large to read along."""
     cuts = np.flatnonzero((np.diff(rows) - 1) * row_bytes >= _GAP_BYTES) + 1
     return [0, *cuts.tolist(), len(rows)]
-
-
-def _damaged(group: RowGroup, layer: str, what: str) -> str:
-    return (
-        f"{group.path}, row group {group.number}, column '{schema.values_column(layer)}': "
-        f"damaged: {what}. {REMEDY}"
-    )

@@ -15,8 +15,10 @@ from immo_hpc.data.batches.batch import Batch, require_batches, require_rank, re
 from immo_hpc.data.stream.background import Background
 from immo_hpc.data.stream.groups import GroupReader
 from immo_hpc.data.stream.index import ShardIndex
+from immo_hpc.data.stream.memory import Memory
 from immo_hpc.data.stream.order import LANES, stream_order
-from immo_hpc.data.stream.windows import Memory, Window, WindowFiller, plan_windows
+from immo_hpc.data.stream.plan import plan_windows
+from immo_hpc.data.stream.windows import Window, WindowFiller
 from immo_hpc.errors import UsageError
 
 # One window is used while the other is filled.

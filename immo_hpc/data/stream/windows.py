@@ -1,97 +1,23 @@
-"""Windows: what is read together, where each row goes, and the batches that come of it."""
+"""Windows: where each row that is read goes, and the batches that come of it."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from immo_hpc.data.batches import Batch, LayerBatch
 from immo_hpc.data.stream.groups import GroupReader
 from immo_hpc.data.stream.index import ShardIndex
-from immo_hpc.data.stream.order import StreamOrder
+from immo_hpc.data.stream.memory import Memory
+from immo_hpc.data.stream.plan import WindowPlan
 
 _ALIGN = 64
 _AHEAD = 2
 # Windows of an epoch differ by less, so that one piece of memory fits them all.
 _SLACK = 1.06
-
-
-@dataclass(frozen=True)
-class WindowPlan:
-    """The samples in memory at one time.
-
-    Attributes:
-        places: The samples in the order of their batches, ``(sample,)``, int64.
-        carried: How many of the first of them were read with the window before.
-        bounds: Samples before each complete batch, and before what the next window takes
-            over, ``(batch + 1,)``, int64.
-    """
-
-    places: NDArray[np.int64]
-    carried: int
-    bounds: NDArray[np.int64]
-
-
-def plan_windows(
-    order: StreamOrder, *, batch_size: int, start: int, rank: int, world_size: int
-) -> list[WindowPlan]:
-    """Plans of an epoch from batch ``start`` on, for one of ``world_size`` processes.
-
-    A batch whose samples were read with two windows is complete with the second.
-    """
-    total = len(order.places)
-    batches = np.arange(total) // batch_size
-    mine = np.flatnonzero((order.lanes % world_size == rank) & (batches >= start))
-    places, windows, batches = order.places[mine], order.windows[mine], batches[mine]
-    numbers, first = np.unique(order.windows, return_index=True)
-    ends = [*first[1:].tolist(), total]
-    plans = []
-    begin, done = 0, start
-    for number, end in zip(numbers.tolist(), ends, strict=True):
-        if end <= start * batch_size:
-            continue
-        complete = -(-total // batch_size) if end == total else max(end // batch_size, done)
-        low, high = np.searchsorted(windows, [number, number + 1]).tolist()
-        bounds = np.searchsorted(batches, np.arange(done, complete + 1)) - begin
-        plans.append(WindowPlan(places[begin:high], low - begin, bounds))
-        begin, done = begin + int(bounds[-1]), complete
-    return plans
-
-
-class Memory:
-    """Memory of windows, used again once nobody holds a batch made of it.
-
-    Args:
-        pin: Page-locked, so that a GPU copies from it in the background.
-    """
-
-    def __init__(self, *, pin: bool) -> None:
-        self._pin = pin
-        self._free: list[Tensor] = []
-
-    def take(self, size: int, capacity: int) -> NDArray[np.uint8]:
-        """At least ``size`` bytes; ``capacity`` if they must be got from the system."""
-        block = None
-        while self._free and (block is None or len(block) < size):
-            block = self._free.pop()
-        if block is None or len(block) < size:
-            capacity = max(size, capacity)
-            # NumPy asks for huge pages, torch does not.
-            block = (
-                torch.empty(capacity, dtype=torch.uint8, pin_memory=True)
-                if self._pin
-                else torch.from_numpy(np.empty(capacity, dtype=np.uint8))
-            )
-        memory: NDArray[np.uint8] = block.numpy()
-        # All views and tensors made of it keep this very array, and no other, alive.
-        weakref.finalize(memory, self._free.append, block).atexit = False
-        return memory
 
 
 class Window:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from immo_hpc.data.shards import read_shards
 from immo_hpc.data.stream import StreamSource, groups, open_shards, read_samples
-from immo_hpc.data.stream.windows import Memory
+from immo_hpc.data.stream.memory import Memory
 from immo_hpc.errors import ShardError, UsageError
 
 NUM_EXAMPLES = 25
