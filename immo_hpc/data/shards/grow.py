@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,21 +20,17 @@ from immo_hpc import files
 from immo_hpc._version import __version__
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.manifest import Growth, Manifest, read_manifest, write_manifest
-from immo_hpc.data.preparation import Preparation
-from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
-from immo_hpc.data.shards.arrivals import Arrivals, arrive, content_digest
+from immo_hpc.data.shards.arrivals import content_digest
 from immo_hpc.data.shards.check import shard_size_problem
-from immo_hpc.data.shards.drift import Drift, begin_drift, drift_sentences
-from immo_hpc.data.shards.grow_preparation import GrownPreparation, grow_preparation, set_config
+from immo_hpc.data.shards.drift import Drift, drift_sentences
+from immo_hpc.data.shards.grow_plan import GrowthPlan, completing, plan_growth, prepared_new
 from immo_hpc.data.shards.history import (
     LEASE_NAME,
     SCRATCH_NAME,
-    grown_prefix,
     keep_manifest,
     leftovers,
     remove,
 )
-from immo_hpc.data.shards.index import SetIndex, read_index, side_of_subject
 from immo_hpc.data.shards.plan import (
     ROWS_PER_SHARD,
     ShardPlan,
@@ -44,7 +39,6 @@ from immo_hpc.data.shards.plan import (
 )
 from immo_hpc.data.shards.rewrite import rewrite_shard
 from immo_hpc.data.shards.write import write_shard
-from immo_hpc.data.split import assign_new
 from immo_hpc.errors import BusyError, ShardError
 from immo_hpc.lease import Lease, hold
 
@@ -68,29 +62,6 @@ class Appended:
     splits: Mapping[str, int]
     drift: pd.DataFrame
     notices: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """All that is decided before anything is written."""
-
-    folder: Path
-    manifest: Manifest
-    index: SetIndex
-    arrivals: Arrivals
-    sides: NDArray[np.str_] | None
-    grown: GrownPreparation
-    drift: Drift
-    prefix: str
-
-    @cached_property
-    def features(self) -> dict[str, tuple[str, ...]]:
-        layers = self.grown.preparation.layers
-        return {name: layer.features for name, layer in layers.items()}
-
-    @cached_property
-    def subjects(self) -> NDArray[Any]:
-        return np.asarray(self.arrivals.cohort.subjects.astype(str))
 
 
 def append_cohort(
@@ -134,7 +105,7 @@ def append_cohort(
             content = content_digest(cohort, [skip_known, add_features])
             if manifest.history and manifest.history[-1].content == content:
                 return _repeated(manifest)
-            plan = _plan(folder, manifest, cohort, content, skip_known, add_features)
+            plan = plan_growth(folder, manifest, cohort, content, skip_known, add_features)
             if not len(plan.arrivals.new) and not len(plan.arrivals.known):
                 notices = (*plan.arrivals.notices, "nothing to add: the set is as it was.")
                 return Appended(manifest, None, False, {}, plan.drift.table(), notices)
@@ -184,43 +155,7 @@ def _repeated(manifest: Manifest) -> Appended:
     return Appended(manifest, manifest.history[-1], True, {}, nothing, (notice,))
 
 
-def _plan(
-    folder: Path,
-    manifest: Manifest,
-    cohort: Cohort,
-    content: str,
-    skip_known: bool,
-    add_features: bool,
-) -> _Plan:
-    index = read_index(folder, manifest)
-    arrivals = arrive(folder, manifest, index, cohort, skip_known=skip_known)
-    cohort, new, known = arrivals.cohort, arrivals.new, arrivals.known
-    config = set_config(folder, manifest)
-    sides = None
-    is_train = np.zeros(len(cohort.samples), dtype=np.bool_)
-    if index.split is None:
-        is_train[new] = is_train[known] = True
-    else:
-        table = cohort.samples.iloc[new]
-        known_sides = side_of_subject(index, manifest)
-        sides = assign_new(table, manifest.roles, config.split, config.seed, known_sides)
-        is_train[new] = sides == "train"
-        is_train[known] = index.split[arrivals.place] == "train"
-    old = Preparation.from_dict(dict(manifest.preparation))
-    grown = grow_preparation(
-        old, arrivals, np.flatnonzero(is_train), config.preparation, add_features=add_features
-    )
-    rows = {
-        name: int(is_train[layer.rows].sum())
-        for name, layer in cohort.layers.items()
-        if name in manifest.features and is_train[layer.rows].any()
-    }
-    drift = begin_drift(folder, manifest, index, rows)
-    prefix = grown_prefix(manifest.generation + 1, content)
-    return _Plan(folder, manifest, index, arrivals, sides, grown, drift, prefix)
-
-
-def _write(plan: _Plan, source: str, content: str, rows_per_shard: int) -> Manifest:
+def _write(plan: GrowthPlan, source: str, content: str, rows_per_shard: int) -> Manifest:
     """Write all new files; the manifest that lists them is given back, not written."""
     manifest = plan.manifest
     is_changed = plan.features != dict(manifest.features)
@@ -241,11 +176,11 @@ def _write(plan: _Plan, source: str, content: str, rows_per_shard: int) -> Manif
             entry,
             name,
             plan.features,
-            partial(_completing, plan, samples.start),
+            partial(completing, plan, samples.start),
         )
         number += 1
     written = [
-        write_shard(new_plan, name, plan.folder, partial(_prepared, plan))
+        write_shard(new_plan, name, plan.folder, partial(prepared_new, plan))
         for name in new_plan.names
     ]
     patterns = [patterns_in(measured, list(plan.features)), *(part.patterns for part in written)]
@@ -271,7 +206,7 @@ def _write(plan: _Plan, source: str, content: str, rows_per_shard: int) -> Manif
     )
 
 
-def _new_shards(plan: _Plan, rows_per_shard: int) -> ShardPlan:
+def _new_shards(plan: GrowthPlan, rows_per_shard: int) -> ShardPlan:
     """The new samples as shards of the set, with its columns."""
     new = plan.arrivals.new
     table = plan.arrivals.table.take(pa.array(new))
@@ -287,42 +222,6 @@ def _new_shards(plan: _Plan, rows_per_shard: int) -> ShardPlan:
         rows_per_shard=rows_per_shard,
         prefix=plan.prefix,
     )
-
-
-def _prepared(plan: _Plan, places: NDArray[np.int64]) -> PreparedCohort:
-    """The new samples at ``places`` among the new ones, prepared and looked at for drift."""
-    chosen = plan.arrivals.new[places]
-    prepared = plan.grown.preparation.apply(plan.arrivals.cohort.take(chosen))
-    is_train = np.ones(len(places), dtype=np.bool_)
-    if plan.sides is not None:
-        is_train = plan.sides[places] == "train"
-    for layer in prepared.layers.values():
-        plan.drift.add(layer, is_train[layer.rows], plan.subjects[chosen][layer.rows])
-    return prepared
-
-
-def _completing(plan: _Plan, first: int, start: int, count: int) -> dict[str, PreparedLayer]:
-    """What known samples get, of the ``count`` from ``start`` on in the shard from ``first`` on."""
-    arrivals, start = plan.arrivals, first + start
-    low, high = np.searchsorted(arrivals.place, [start, start + count])
-    if low == high:
-        return {}
-    chosen, place = arrivals.known[low:high], arrivals.place[low:high]
-    prepared = plan.grown.preparation.apply(arrivals.cohort.take(chosen))
-    is_train = np.ones(len(place), dtype=np.bool_)
-    if plan.index.split is not None:
-        is_train = plan.index.split[place] == "train"
-    found = {}
-    for name, gets in arrivals.gets.items():
-        layer = prepared.layers.get(name)
-        if layer is None:
-            continue
-        held = gets[low:high][layer.rows]
-        rows = layer.rows[held]
-        layer = replace(layer, values=layer.values[held], rows=rows, scale=layer.scale[held])
-        plan.drift.add(layer, is_train[rows], plan.subjects[chosen][rows])
-        found[name] = replace(layer, rows=place[rows] - start)
-    return found
 
 
 def _counts(sides: NDArray[np.str_] | None) -> dict[str, int]:
