@@ -100,7 +100,7 @@ def test_verify_names_every_problem(immo, shards):
     assert "1.parquet: a shard that the manifest does not list" in problems[1]
     (shards / "manifest.json").write_text("{")
     code, out, _ = immo("shards", "verify", shards)
-    assert (code, "1 problems" in out, "manifest.json" in out) == (1, True, True)
+    assert (code, "1 problem" in out, "manifest.json" in out) == (1, True, True)
 
 
 def test_stats_are_those_of_the_values(immo, shards):
