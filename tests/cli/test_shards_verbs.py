@@ -88,7 +88,7 @@ def test_ls_tells_what_is_there(immo, shards):
 
 
 def test_verify_names_every_problem(immo, shards):
-    assert "sound; 36 samples in 1 shards" in done(immo("shards", "verify", shards))
+    assert "sound; 36 samples in 1 shard" in done(immo("shards", "verify", shards))
     (shards / "1.parquet").write_bytes(b"")
     shard = shards / "00000.parquet"
     shard.write_bytes(shard.read_bytes()[:-1] + b"X")
