@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from immo_hpc._version import __version__
-from immo_hpc.cli import _analysis, _data, _demo, _jobs, _shards, _train, _use
+from immo_hpc.cli import _analysis, _data, _demo, _jobs, _shards, _train, _tune, _use
 from immo_hpc.cli._console import result
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command()(_data.simulate)
 app.command()(_data.validate)
 app.command()(_data.prepare)
 app.command()(_train.train)
+app.command()(_tune.tune)
 app.command()(_use.embed)
 app.command()(_use.impute)
 app.command()(_use.generate)

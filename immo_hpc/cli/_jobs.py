@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from immo_hpc.cli import _options as options
 from immo_hpc.cli._console import emit, notes, result
+from immo_hpc.cli._console import status as say
 
 JobPath = Annotated[
     Path, typer.Argument(metavar="DIR", help="Job folder, or the folder of runs it stands beside.")
@@ -19,7 +21,7 @@ _LOG_LINES = 8
 
 def submit(
     context: typer.Context,
-    verb: Annotated[str, typer.Argument(help="Verb to run: train or prepare.")],
+    verb: Annotated[str, typer.Argument(help="Verb to run: train, tune or prepare.")],
     profile: Annotated[
         str, typer.Option("--profile", "-p", help="Profile: a YAML file, local or slurm.")
     ],
@@ -84,8 +86,13 @@ def status(
 ) -> None:
     """Say how each task stands: queued, running, interrupted, finished, failed, gave up.
 
+    Of a study folder: trials done, running, pruned and failed, the best, the time left.
+
     Example: immo status runs --watch
     """
+    if is_study(job):
+        _study_status(job, watch=watch, every=every, as_json=as_json)
+        return
     from immo_jobs.folder import find_job
     from immo_jobs.render import status_text, status_values
     from immo_jobs.survey import survey
@@ -95,6 +102,23 @@ def status(
         rows = survey(folder)
         emit(as_json, status_values(folder, rows), status_text(folder, rows))
         if not watch or not any(row.is_live for row in rows):
+            return
+        time.sleep(every)
+
+
+def is_study(path: Path) -> bool:
+    """True if ``path`` is the study folder of a search."""
+    return (path / "study.json").exists()
+
+
+def _study_status(study: Path, *, watch: bool, every: float, as_json: bool) -> None:
+    from immo_hpc.search.study.folder import StudyFolder
+    from immo_hpc.workflow.tuning.telling import told
+
+    while True:
+        outcome = told(StudyFolder(study), write=False)
+        emit(as_json, outcome.to_dict(), outcome.text())
+        if not watch or outcome.values["is_finished"]:
             return
         time.sleep(every)
 
@@ -123,8 +147,17 @@ def logs(
 def resume(job: JobPath, as_json: options.Json = False) -> None:
     """Submit again what is not finished and not under way; it goes on where it ended.
 
+    A study folder without a job beside it is gone on with in this process.
+
     Example: immo resume runs
     """
+    if is_study(job) and not job.with_name(job.name + ".jobs").exists():
+        from immo_hpc.workflow.tune import resume as search_on
+
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        outcome = search_on(job, say=say)
+        emit(as_json, outcome.to_dict(), outcome.text())
+        return
     from immo_jobs.folder import find_job
     from immo_jobs.submit import resume as go_on
 

@@ -1,4 +1,5 @@
-"""Room for the hyperparameter search: study, search space, objective.
+"""Hyperparameter search over one study folder that any number of processes share.
 
-It may import everything below it (analysis, train, data) and never Submitit or Slurm.
+`space` says what is searched, `suggest` where to look next (Optuna), `study` keeps the trials
+as files and hands them to workers, `objective` measures one. Nothing here knows of clusters.
 """

@@ -44,3 +44,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.name = self.name or signal.Signals(number).name
+        # A request around this one hears of it too: a training that was just about to end
+        # does not stop for it.
+        outer = getattr(self._before.get(signal.Signals(number)), "__self__", None)
+        if isinstance(outer, StopRequest):
+            outer._note(number, frame)

@@ -1,0 +1,251 @@
+"""Where to look next: a pure function of what is known, of the study's seed and of a number.
+
+Optuna is given the trials as an in-memory study made for one question, so it keeps no state
+of its own that a killed process could lose, and two processes that know the same ask for
+the same. Trials under way are part of what is known: the Gaussian process conditions
+on them as pending points, TPE by its constant liar.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy.stats import qmc
+
+from immo_hpc.search.dimension import Dimension, Value
+from immo_hpc.search.space import Params, Space
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+SamplerName = Literal["gp", "tpe", "random"]
+Direction = Literal["minimize", "maximize"]
+SAMPLERS: tuple[SamplerName, ...] = ("gp", "tpe", "random")
+# Finished trials before a surrogate is asked; until then the points of one Sobol sequence.
+NUM_START = 10
+# The cost of the Gaussian process grows with the third power of what it is shown.
+_MOST_SHOWN = 256
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a sampler is told of a trial.
+
+    Attributes:
+        params: Its point.
+        values: Its values, one an objective; None while it is under way.
+    """
+
+    params: Params
+    values: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What stays the same from one suggestion to the next.
+
+    Attributes:
+        space: What is searched.
+        directions: What is better, one an objective.
+        sampler: Name in `SAMPLERS`.
+        seed: Seed of the study.
+    """
+
+    space: Space
+    directions: tuple[Direction, ...] = ("minimize",)
+    sampler: SamplerName = "gp"
+    seed: int = 0
+
+
+def suggest(question: Question, seen: Sequence[Seen], number: int, attempt: int = 0) -> Params:
+    """The point that trial ``number`` should try.
+
+    Args:
+        question: What is asked.
+        seen: Trials known so far, oldest first.
+        number: Number of the trial.
+        attempt: 0, or more where the points suggested before were tried already: then any
+            point, drawn anew for each attempt.
+    """
+    num_known = sum(item.values is not None for item in seen)
+    if attempt or question.sampler == "random":
+        return _drawn(question, number, attempt)
+    if num_known < NUM_START:
+        return _spread(question, number)
+    return _asked(question, seen, number)
+
+
+def derived_seed(seed: int, *numbers: int) -> int:
+    """A seed of its own for these numbers, from 0 to 2**32 - 1."""
+    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Each dimension as Optuna has it; a choice stands as its JSON text."""
+    return {dimension.key: _distribution(dimension) for dimension in space.dimensions}
+
+
+def as_optuna(space: Space, params: Params) -> dict[str, Any]:
+    """Values as Optuna has them."""
+    choices = {item.key for item in space.dimensions if item.kind == "choice"}
+    return {key: json.dumps(value) if key in choices else value for key, value in params.items()}
+
+
+def frozen(space: Space, item: Seen, **more: Any) -> FrozenTrial:
+    """A trial as Optuna has it: complete if it has values, else under way.
+
+    Args:
+        space: The space of the study.
+        item: The trial.
+        more: What else `optuna.trial.create_trial` takes; goes over the rest.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    known = distributions(space)
+    is_done = item.values is not None
+    arguments: dict[str, Any] = {
+        "state": TrialState.COMPLETE if is_done else TrialState.RUNNING,
+        "params": as_optuna(space, item.params),
+        "distributions": {key: known[key] for key in item.params},
+        "values": list(item.values) if item.values is not None else None,
+    }
+    return create_trial(**(arguments | more))
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """No log lines, and no warning that a part of Optuna is experimental."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _asked(question: Question, seen: Sequence[Seen], number: int) -> Params:
+    import optuna
+
+    space = question.space
+    with quiet_optuna():
+        sampler = _sampler(question, derived_seed(question.seed, number))
+        study = optuna.create_study(directions=list(question.directions), sampler=sampler)
+        shown = _shown(question, seen) if question.sampler == "gp" else seen
+        study.add_trials([frozen(space, item) for item in shown])
+        trial = study.ask()
+        params: Params = {}
+        for dimension in space.dimensions:
+            if dimension.applies({**space.fixed, **params}):
+                params[dimension.key] = _suggested(trial, dimension)
+    return params
+
+
+def _sampler(question: Question, seed: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    if question.sampler == "gp":
+        return optuna.samplers.GPSampler(
+            seed=seed, n_startup_trials=0, warn_independent_sampling=False
+        )
+    is_conditional = any(dimension.when for dimension in question.space.dimensions)
+    return optuna.samplers.TPESampler(
+        seed=seed,
+        n_startup_trials=0,
+        multivariate=True,
+        group=is_conditional,
+        constant_liar=True,
+    )
+
+
+def _shown(question: Question, seen: Sequence[Seen]) -> list[Seen]:
+    """All of ``seen``, or the best and an even choice of the rest where they are too many."""
+    done = [place for place, item in enumerate(seen) if item.values is not None]
+    if len(done) <= _MOST_SHOWN:
+        return list(seen)
+    signs = [1.0 if direction == "minimize" else -1.0 for direction in question.directions]
+    values = np.array([seen[place].values for place in done]) * signs
+    # By the mean rank over objectives; for one objective its order.
+    order = np.argsort(values.argsort(axis=0).argsort(axis=0).mean(axis=1), kind="stable")
+    best, rest = order[: _MOST_SHOWN // 2], np.sort(order[_MOST_SHOWN // 2 :])
+    even = rest[np.linspace(0, len(rest) - 1, _MOST_SHOWN // 2).astype(np.int64)]
+    kept = {done[place] for place in (*best, *even)}
+    return [item for place, item in enumerate(seen) if item.values is None or place in kept]
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if dimension.kind == "choice":
+        return CategoricalDistribution([json.dumps(value) for value in dimension.choices])
+    assert dimension.low is not None
+    assert dimension.high is not None
+    if dimension.kind == "int":
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _suggested(trial: optuna.Trial, dimension: Dimension) -> Value:
+    low, high = dimension.low, dimension.high
+    if dimension.kind == "choice":
+        texts = [json.dumps(value) for value in dimension.choices]
+        return dimension.choices[texts.index(trial.suggest_categorical(dimension.key, texts))]
+    assert low is not None
+    assert high is not None
+    if dimension.kind == "int":
+        return trial.suggest_int(dimension.key, int(low), int(high), log=dimension.log)
+    return trial.suggest_float(dimension.key, low, high, log=dimension.log)
+
+
+def _spread(question: Question, number: int) -> Params:
+    """Point ``number`` of a scrambled Sobol sequence: spread out, and never the same twice."""
+    num_dims = len(question.space.dimensions)
+    sequence = qmc.Sobol(num_dims, seed=np.random.default_rng(derived_seed(question.seed)))
+    if number:
+        sequence.fast_forward(number)
+    return _point(question.space, sequence.random(1)[0].tolist())
+
+
+def _drawn(question: Question, number: int, attempt: int) -> Params:
+    rng = np.random.default_rng([question.seed, number, attempt])
+    return _point(question.space, rng.random(len(question.space.dimensions)).tolist())
+
+
+def _point(space: Space, uniform: Sequence[float]) -> Params:
+    """The point at these places of the unit cube, one number a dimension, active or not."""
+    params: Params = {}
+    for dimension, place in zip(space.dimensions, uniform, strict=True):
+        if dimension.applies({**space.fixed, **params}):
+            params[dimension.key] = _at(dimension, place)
+    return params
+
+
+def _at(dimension: Dimension, place: float) -> Value:
+    if dimension.kind == "choice":
+        return dimension.choices[
+            min(int(place * len(dimension.choices)), len(dimension.choices) - 1)
+        ]
+    assert dimension.low is not None
+    assert dimension.high is not None
+    # A whole number owns the interval of half a unit to both sides.
+    half = 0.5 if dimension.kind == "int" else 0.0
+    low, high = dimension.low - half, dimension.high + half
+    value = low * (high / low) ** place if dimension.log else low + place * (high - low)
+    if dimension.kind == "int":
+        return int(min(max(round(value), dimension.low), dimension.high))
+    return min(max(value, dimension.low), dimension.high)

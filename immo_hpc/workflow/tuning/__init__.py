@@ -1,0 +1,1 @@
+"""Parts of the search flow: processes of one machine, and what is told of a study."""
