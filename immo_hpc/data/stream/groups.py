@@ -37,13 +37,15 @@ _MOST_PLACES = 1024
 class GroupReader:
     """Reads the values of one layer in one row group at a time.
 
-    Not for two threads at once. Close it, or use it as a context manager.
+    Not for two threads at once: each has a twin of its own. Close it, or use it as a context
+    manager.
 
     Args:
         index: The opened shards.
     """
 
     def __init__(self, index: ShardIndex) -> None:
+        self._index = index
         self._features = {name: len(layer.features) for name, layer in index.layers.items()}
         self._dtype = np.dtype(index.manifest.dtype)
         self._descriptors: OrderedDict[Path, int] = OrderedDict()
@@ -58,6 +60,12 @@ class GroupReader:
         if self._dtype == np.float16:
             most = max(max(group.num_rows.values()) for group in index.groups)
             self._wide = torch.empty(most * width, dtype=torch.float32)
+
+    def twin(self) -> GroupReader:
+        """A reader for another thread; what one has verified the other need not."""
+        twin = GroupReader(self._index)
+        twin._sound = self._sound
+        return twin
 
     def __enter__(self) -> GroupReader:
         return self

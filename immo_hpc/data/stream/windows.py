@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -13,9 +15,13 @@ from immo_hpc.data.stream.groups import GroupReader
 from immo_hpc.data.stream.index import ShardIndex
 from immo_hpc.data.stream.memory import Memory
 from immo_hpc.data.stream.plan import WindowPlan
+from immo_hpc.data.stream.threads import share
 
 _ALIGN = 64
 _AHEAD = 2
+# One thread copies at less than half the rate at which it reads into a cache, and more than four
+# do not copy faster than memory lets them.
+_MOST_READERS = 4
 # Windows of an epoch differ by less, so that one piece of memory fits them all.
 _SLACK = 1.06
 
@@ -69,14 +75,19 @@ class Window:
 class WindowFiller:
     """Reads the rows of windows from shards to where their batches want them.
 
+    As many threads read as this process has processors, up to four. What they read does not
+    depend on their number, since every row has its place.
+
     Args:
         index: The opened shards.
-        reader: Reads their row groups.
+        reader: Reads their row groups; other threads have twins of it.
         memory: Where windows lie.
     """
 
     def __init__(self, index: ShardIndex, reader: GroupReader, memory: Memory) -> None:
-        self._index, self._reader, self._memory = index, reader, memory
+        self._index, self._memory = index, memory
+        number = min(_MOST_READERS, len(os.sched_getaffinity(0)))
+        self._readers = [reader, *(reader.twin() for _ in range(1, number))]
         self._measured = dict(zip(index.layers, index.measured().T, strict=True))
         self._row = {name: np.cumsum(held) - 1 for name, held in self._measured.items()}
         self._first_row = {
@@ -91,16 +102,20 @@ class WindowFiller:
         held = [self._held(plan) for plan in plans]
         capacity = int(_SLACK * max(map(self._size, held), default=0))
         before: Window | None = None
-        for plan, rows in zip(plans, held, strict=True):
-            values = self._allocate(rows, capacity)
-            if before is not None:
-                _carry_over(before, values)
-            before = None
-            if not self._fill(plan, rows, values, is_stopped):
-                return
-            before = Window(plan, self._index.sample_uid[plan.places], values, rows)
-            del values
-            yield before
+        with ExitStack() as opened:
+            for reader in self._readers:
+                opened.enter_context(reader)
+            for plan, rows in zip(plans, held, strict=True):
+                values = self._allocate(rows, capacity)
+                if before is not None:
+                    _carry_over(before, values)
+                before = None
+                self._fill(plan, rows, values, is_stopped)
+                if is_stopped():
+                    return
+                before = Window(plan, self._index.sample_uid[plan.places], values, rows)
+                del values
+                yield before
 
     def _held(self, plan: WindowPlan) -> dict[str, NDArray[np.int64]]:
         return {
@@ -132,23 +147,25 @@ class WindowFiller:
         held: dict[str, NDArray[np.int64]],
         values: dict[str, NDArray[np.float32]],
         is_stopped: Callable[[], bool],
-    ) -> bool:
-        """Read what was not carried over, in the order of the files; False if stopped."""
+    ) -> None:
+        """Read what was not carried over, in the order of the files, unless stopped."""
         tasks = [
             (group, name, rows, places)
             for name in values
             for group, rows, places in self._tasks(name, plan, held[name])
         ]
         tasks.sort(key=lambda task: task[0])
+        ahead = _AHEAD * len(values)
         groups = self._index.groups
-        for number, (group, name, rows, places) in enumerate(tasks):
-            if is_stopped():
-                return False
-            ahead = tasks[min(number + _AHEAD * len(values), len(tasks) - 1)][0]
-            if ahead != group:
-                self._reader.expect(groups[ahead])
-            self._reader.read_into(groups[group], name, rows, values[name], places)
-        return True
+
+        def read(number: int, reader: GroupReader) -> None:
+            group, name, rows, places = tasks[number]
+            expected = tasks[min(number + ahead, len(tasks) - 1)][0]
+            if expected != group:
+                reader.expect(groups[expected])
+            reader.read_into(groups[group], name, rows, values[name], places)
+
+        share(len(tasks), read, self._readers, is_stopped)
 
     def _tasks(
         self, name: str, plan: WindowPlan, held: NDArray[np.int64]
