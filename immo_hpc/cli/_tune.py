@@ -116,3 +116,28 @@ def tune(
     )
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def bench_search(
+    shards: Annotated[
+        Path | None, typer.Argument(help="Shards to search on too; a training a trial.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes, to see that everything works.")
+    ] = False,
+    only: Annotated[
+        str, typer.Option(help="Parts to measure, with commas: quality, overhead, faults.")
+    ] = "quality,overhead,faults",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure the search: best values after 50 trials, its own time, and workers that are killed.
+
+    Example: immo bench search shards --quick
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from immo_hpc.bench.search import bench_search as run
+
+    parts = [part.strip() for part in only.split(",")]
+    measured = run(shards, quick=quick, parts=parts, out=out, say=say)
+    emit(as_json, measured.to_dict(), measured.text())
