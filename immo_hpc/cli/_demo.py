@@ -113,3 +113,48 @@ def bench_prepare(
 
     outcome = run(quick=quick, repeats=repeats, workers=workers, folder=folder, out=out, say=status)
     emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def bench_loader(
+    gb: Annotated[float, typer.Option(min=0.001, help="Measured values, 10^9 bytes.")] = 8.0,
+    memory_gb: Annotated[
+        float, typer.Option(min=1.0, help="Memory limit of each process, 10^9 bytes.")
+    ] = 2.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 1024,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 5,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Time for an epoch of each other loader.")
+    ] = 10.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small cohort, to see that it works.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the copies, on the disk to measure: five times --gb."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the copies for the next run.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure shuffled batches of a cohort larger than memory, beside other loaders.
+
+    Example: immo bench loader --folder /scratch --out benchmarks/results/loader.json
+    """
+    from immo_hpc.workflow.bench import bench_loader as run
+
+    outcome = run(
+        gb=gb,
+        memory_gb=memory_gb,
+        batch_size=batch_size,
+        repeats=repeats,
+        seconds=seconds,
+        quick=quick,
+        folder=folder,
+        keep=keep,
+        out=out,
+        say=status,
+    )
+    notes(outcome.notices)
+    emit(as_json, outcome.to_dict(), outcome.text())

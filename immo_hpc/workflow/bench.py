@@ -1,4 +1,4 @@
-"""Measured speed: training on a cohort, the kernels, preparing tables."""
+"""Measured speed: training on a cohort, the kernels, the loader, preparing tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from immo_hpc.bench.kernels import bench_kernels as time_kernels
+from immo_hpc.bench.loader import bench_loader as measure_loader
 from immo_hpc.bench.prepare import FEATURE_SIZES, QUICK_SIZES, SAMPLE_SIZES
 from immo_hpc.bench.prepare import bench_prepare as time_preparing
 from immo_hpc.bench.train import bench_train as time_training
@@ -117,3 +118,40 @@ def bench_prepare(
         say=say,
     )
     return Outcome(measured.to_dict(), measured.text())
+
+
+def bench_loader(
+    *,
+    gb: float,
+    memory_gb: float,
+    batch_size: int,
+    repeats: int,
+    seconds: float,
+    quick: bool,
+    folder: Path | None = None,
+    keep: bool = False,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Measure the loader beside others; see `immo_hpc.bench.loader` for the arguments.
+
+    Raises:
+        ImmoError: If the loader fails.
+        OutputError: If there is not enough space, or ``out`` cannot be written.
+    """
+    if out is not None:
+        require_free(out, force=True)
+    measured = measure_loader(
+        gb=gb,
+        memory_gb=memory_gb,
+        batch_size=batch_size,
+        repeats=repeats,
+        seconds=seconds,
+        quick=quick,
+        folder=folder,
+        keep=keep,
+        out=out,
+        say=say,
+    )
+    refused = {note for row in measured.rows for note in row.notes}
+    return Outcome(measured.to_dict(), measured.text(), (*measured.notes, *sorted(refused)))
