@@ -34,6 +34,13 @@ def validate(
     label: options.Label = None,
     subject: options.Subject = None,
     positive: options.Positive = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which a cohort larger than memory is put while it is looked over; "
+            "the current one by default."
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Say what is there, which layers overlap, what is missing, and what looks wrong.
@@ -43,12 +50,12 @@ def validate(
     Example: immo validate cohort --label diagnosis
     """
     from immo_hpc.data.render import render_summary
-    from immo_hpc.data.validate import validate_cohort
     from immo_hpc.workflow.prepare import CohortOptions
+    from immo_hpc.workflow.prepare import validate as run
 
-    read = CohortOptions(options.names(layers), label, subject, positive).read(cohort)
-    notes(read.notices)
-    summary = validate_cohort(read)
+    said = CohortOptions(options.names(layers), label, subject, positive)
+    summary = run(cohort, said, work)
+    notes(summary.notices)
     emit(as_json, summary.to_dict(), render_summary(summary))
     if any(finding.severity == "error" for finding in summary.findings):
         raise typer.Exit(1)

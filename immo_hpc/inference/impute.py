@@ -7,6 +7,7 @@ a value was imputed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind
+from immo_hpc.data.blocks import rows_in
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort
@@ -42,6 +44,17 @@ class Imputation:
 
     values: dict[str, pd.DataFrame]
     imputed: dict[str, pd.DataFrame]
+
+
+def joined(parts: Sequence[Imputation]) -> Imputation:
+    """Imputations of the same layers below each other; one part is given as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    names = list(parts[0].values)
+    return Imputation(
+        {name: pd.concat([part.values[name] for part in parts]) for name in names},
+        {name: pd.concat([part.imputed[name] for part in parts]) for name in names},
+    )
 
 
 def possible(kind: LayerKind, values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -76,10 +89,17 @@ def original_units(
         preparation: Fitted preparation.
         scale: Scale of each row, ``(row,)``; None for the median of the training samples.
     """
-    # A z-score far from all training can exceed float64 once out of the logs; it is clipped.
-    with np.errstate(over="ignore"):
-        values = preparation.invert(name, z, scale)
-    return possible(preparation.layers[name].kind, values)
+    kind = preparation.layers[name].kind
+    result = np.empty(z.shape, dtype=np.float32)
+    # In blocks, because the way back is computed in float64.
+    step = rows_in(z.shape[1])
+    for start in range(0, len(z), step):
+        block = slice(start, start + step)
+        # A z-score far from all training can exceed float64 out of the logs; it is clipped.
+        with np.errstate(over="ignore"):
+            values = preparation.invert(name, z[block], None if scale is None else scale[block])
+        result[block] = possible(kind, values)
+    return result
 
 
 def complete_layer(

@@ -8,73 +8,29 @@ for a measured one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from immo_hpc.data.mudata_io import LATENT_KEY
-from immo_hpc.errors import OutputError, UsageError
-from immo_hpc.files import atomic_path, new_folder, require_absent
+from immo_hpc.errors import UsageError
+from immo_hpc.files import atomic_path, new_folder
+from immo_hpc.inference.impute import Imputation
+from immo_hpc.inference.tables import (
+    make_parent,
+    require_free,
+    table_suffix,
+    table_writer,
+    write_table,
+)
 
-TABLE_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 MUDATA_SUFFIX = ".h5mu"
 IMPUTED_KEY = "immo_imputed"
 IMPUTED_FOLDER = "imputed"
-
-
-def table_suffix(path: Path) -> str:
-    """Suffix of a table file, one of `TABLE_SUFFIXES`.
-
-    Raises:
-        UsageError: If the name ends in none of them.
-
-    Example:
-        >>> table_suffix(Path("out/latent.tsv.gz"))
-        '.tsv.gz'
-    """
-    name = path.name.lower()
-    for suffix in sorted(TABLE_SUFFIXES, key=len, reverse=True):
-        if name.endswith(suffix) and len(name) > len(suffix):
-            return suffix
-    message = (
-        f"{path}: a table is written to a name that ends in {', '.join(TABLE_SUFFIXES)}; "
-        f"found '{path.suffix or path.name}'."
-    )
-    raise UsageError(message)
-
-
-def write_table(frame: pd.DataFrame, path: Path, *, overwrite: bool = False) -> None:
-    """Write one table; the suffix of ``path`` decides the format.
-
-    Args:
-        frame: Index: sample names, written as the first column ``sample_id``. Numbers are
-            written with as many digits as reading them back exactly takes.
-        path: Place ending in one of `TABLE_SUFFIXES`. Missing folders are made.
-        overwrite: Replace a file that is there already.
-
-    Raises:
-        UsageError: If the suffix is none of those.
-        OutputError: If the file exists and ``overwrite`` is False, or cannot be written.
-    """
-    suffix = table_suffix(path)
-    _require_free(path, overwrite)
-    table = frame.rename_axis("sample_id").reset_index()
-    table["sample_id"] = table["sample_id"].astype(str)
-    _make_parent(path)
-    with atomic_path(path) as temporary:
-        if suffix == ".parquet":
-            pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary)
-        else:
-            separator = "\t" if suffix.startswith(".tsv") else ","
-            # A fixed time in the gzip header keeps two writes of one table equal.
-            packing: Any = {"method": "gzip", "mtime": 1} if suffix.endswith(".gz") else None
-            table.to_csv(temporary, sep=separator, index=False, compression=packing)
 
 
 def write_folder(
@@ -99,12 +55,40 @@ def write_folder(
         UsageError: If ``suffix`` is none of those.
         OutputError: If ``folder`` exists and is not empty, or cannot be written.
     """
+    everything = Imputation(dict(layers), dict(imputed or {}))
+    write_imputed(folder, [everything], samples=samples, suffix=suffix)
+
+
+def write_imputed(
+    folder: Path,
+    portions: Iterable[Imputation],
+    *,
+    samples: pd.DataFrame | None = None,
+    suffix: str = ".parquet",
+) -> None:
+    """As `write_folder`, some samples at a time.
+
+    Args:
+        folder: As for `write_folder`.
+        portions: Imputations of the same layers, in the order in which their samples are to
+            stand in the tables.
+        samples: As for `write_folder`.
+        suffix: As for `write_folder`.
+
+    Raises:
+        UsageError, OutputError: As `write_folder`.
+    """
     table_suffix(Path(f"table{suffix}"))
-    with new_folder(folder) as temporary:
-        for name, frame in layers.items():
-            write_table(frame, temporary / f"{name}{suffix}")
-        for name, frame in (imputed or {}).items():
-            write_table(frame, temporary / IMPUTED_FOLDER / f"{name}{suffix}")
+    with new_folder(folder) as temporary, ExitStack() as stack:
+        writers: dict[Path, Callable[[pd.DataFrame], None]] = {}
+        for portion in portions:
+            for place, frames in (("", portion.values), (IMPUTED_FOLDER, portion.imputed)):
+                for name, frame in frames.items():
+                    file = temporary / place / f"{name}{suffix}"
+                    if file not in writers:
+                        writers[file] = stack.enter_context(table_writer(file))
+                    writers[file](frame)
+        stack.close()
         if samples is not None:
             write_table(samples, temporary / "samples.tsv")
 
@@ -164,8 +148,8 @@ def write_mudata(mdata: Any, path: Path, *, overwrite: bool = False) -> None:
     if path.suffix.lower() != MUDATA_SUFFIX:
         message = f"{path}: MuData is written to a name that ends in {MUDATA_SUFFIX}."
         raise UsageError(message)
-    _require_free(path, overwrite)
-    _make_parent(path)
+    require_free(path, overwrite)
+    make_parent(path)
     with _quiet(_mudata_packages()[1]), atomic_path(path) as temporary:
         mdata.write_h5mu(temporary)
 
@@ -193,18 +177,3 @@ def _required(latent: pd.DataFrame | None) -> pd.DataFrame:
         message = "a MuData result needs a latent or at least one layer."
         raise UsageError(message)
     return latent
-
-
-def _require_free(path: Path, overwrite: bool) -> None:
-    if not overwrite or path.is_dir():
-        require_absent(path)
-
-
-def _make_parent(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = (
-            f"{path}: its folder cannot be made ({error.strerror}). Choose another output place."
-        )
-        raise OutputError(message) from error

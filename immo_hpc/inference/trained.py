@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,23 +9,18 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from immo_hpc.config import ImmoConfig
-from immo_hpc.data.check import examples
 from immo_hpc.data.cohort import Cohort, Roles
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.errors import CohortError, ConfigError, RunError, UsageError
-from immo_hpc.files import new_folder, write_text
 from immo_hpc.inference import forward
+from immo_hpc.inference.asked import foretellable, known_layers, require_measured
 from immo_hpc.inference.impute import Imputation, complete_layer, original_units
+from immo_hpc.inference.saved import load_parts, save_parts
 from immo_hpc.nn import ImmoModel
-from immo_hpc.train.device import resolve_device
-from immo_hpc.train.metrics import EpochRecord, rewrite_metrics
-from immo_hpc.train.model_file import load_model, save_model
-from immo_hpc.train.run import RunFolder
+from immo_hpc.train.metrics import EpochRecord
 
 
 @dataclass(frozen=True)
@@ -75,20 +69,7 @@ class TrainedModel:
             RunError: If the folder is incomplete, damaged or of another format version.
             ConfigError: If the device is not there.
         """
-        place = resolve_device(device)
-        # Building a network draws weights before the saved ones replace them.
-        with torch.random.fork_rng(devices=[]):
-            saved = load_model(folder)
-        run = RunFolder(folder)
-        preparation = _read_preparation(run)
-        found = {name: tuple(layer.features) for name, layer in preparation.layers.items()}
-        if found != saved.features:
-            message = (
-                f"{run.preparation}: its layers and features are not those of the model beside "
-                "it; the two files come from different trainings. Restore the right one."
-            )
-            raise RunError(message)
-        return cls(saved.model.to(place), preparation, run.read_config(), saved.roles)
+        return cls(*load_parts(folder, device))
 
     def save(self, folder: Path, *, records: Sequence[EpochRecord] = ()) -> None:
         """Write the model to a new folder: safetensors, JSON and YAML, no pickle.
@@ -102,13 +83,8 @@ class TrainedModel:
         Raises:
             OutputError: If the folder exists and is not empty, or cannot be written.
         """
-        with new_folder(folder) as temporary:
-            run = RunFolder(temporary)
-            write_text(run.config, self.config.to_yaml())
-            write_text(run.preparation, json.dumps(self.preparation.to_dict()) + "\n")
-            if records:
-                rewrite_metrics(run.metrics, records)
-            save_model(temporary, self.model, self.layers, self.roles)
+        parts = (self.model, self.preparation, self.config, self.roles)
+        save_parts(folder, *parts, records)
 
     def notices(self, cohort: Cohort) -> tuple[str, ...]:
         """What `prepare` ignores in ``cohort`` or treats as not measured, as sentences."""
@@ -125,15 +101,7 @@ class TrainedModel:
                 layer holds values that its kind does not allow.
         """
         prepared = self.preparation.apply(cohort)
-        lacking = np.flatnonzero(~prepared.measured().any(axis=1))
-        if len(lacking):
-            named = examples(prepared.sample_ids[place] for place in lacking)
-            message = (
-                f"{len(lacking)} of {len(prepared.samples)} samples have a measured value in none "
-                f"of the model's layers: {named}. The layers are {', '.join(self.layers)}; "
-                "leave these samples out, or check the names of layers and features."
-            )
-            raise CohortError(message)
+        require_measured(prepared.sample_ids, prepared.measured(), list(self.layers))
         return prepared
 
     def embed(self, cohort: PreparedCohort) -> NDArray[np.float32]:
@@ -160,7 +128,7 @@ class TrainedModel:
         Raises:
             UsageError: If a layer is not one of the model's.
         """
-        return forward.reconstruct(self.model, cohort, self._known(layers))
+        return forward.reconstruct(self.model, cohort, known_layers(layers, list(self.layers)))
 
     def impute(
         self,
@@ -197,7 +165,7 @@ class TrainedModel:
         """
         values, imputed = {}, {}
         # One layer at a time, so that memory holds one rectangle and not all of them.
-        for name in self._known(layers):
+        for name in known_layers(layers, list(self.layers)):
             z_hat = self.reconstruct(cohort, [name])[name]
             values[name], imputed[name] = complete_layer(name, z_hat, cohort, self.preparation, raw)
         return Imputation(values, imputed)
@@ -222,49 +190,15 @@ class TrainedModel:
                 ``target`` is one of ``source``.
             CohortError: If no sample has any of the source layers.
         """
-        names = self._known(source)
-        self._known([target])
-        if not names or target in names:
-            message = (
-                f"generate: source must name at least one layer and not the target '{target}'; "
-                f"found source {list(source)}."
-            )
-            raise UsageError(message)
-        has = np.zeros(len(cohort.samples), dtype=np.bool_)
-        for name in names:
-            has[cohort.layers[name].rows] = True
-        if not has.any():
-            message = (
-                f"generate: none of the {len(cohort.samples)} samples has a source layer "
-                f"({', '.join(names)})."
-            )
-            raise CohortError(message)
-        shown = cohort.without(*(set(cohort.layers) - set(names)))
-        shown = shown.take(np.flatnonzero(has))
+        names = list(self.layers)
+        rows = {name: cohort.layers[name].rows for name in names}
+        places = foretellable(rows, source, target, len(cohort.samples))
+        shown = cohort.without(*(set(cohort.layers) - set(known_layers(source, names)))).take(
+            places
+        )
         z_hat = self.reconstruct(shown, [target])[target]
         return pd.DataFrame(
             original_units(target, z_hat, self.preparation),
             index=pd.Index(shown.sample_ids, name="sample_id"),
             columns=pd.Index(self.layers[target]),
         )
-
-    def _known(self, layers: Sequence[str] | None) -> list[str]:
-        if isinstance(layers, str):
-            layers = [layers]
-        names = list(self.layers) if layers is None else list(dict.fromkeys(layers))
-        unknown = [name for name in names if name not in self.layers]
-        if unknown:
-            message = (
-                f"the model has no layer {', '.join(map(repr, unknown))}; "
-                f"its layers are {', '.join(self.layers)}."
-            )
-            raise UsageError(message)
-        return names
-
-
-def _read_preparation(run: RunFolder) -> Preparation:
-    try:
-        return Preparation.from_dict(run.read_preparation())
-    except ConfigError as error:
-        message = f"{run.preparation}: {error}"
-        raise RunError(message) from error

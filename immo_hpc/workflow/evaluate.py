@@ -13,11 +13,11 @@ from immo_hpc.analysis.attribution import explain
 from immo_hpc.analysis.classify import classify, predict
 from immo_hpc.analysis.imputation import score_imputation
 from immo_hpc.analysis.results import AttributionResult, ClassificationResult, ImputationResult
-from immo_hpc.data.read import read_cohort
 from immo_hpc.files import new_folder, require_absent, write_text
-from immo_hpc.inference.outputs import write_table
-from immo_hpc.workflow.opened import OpenRun, open_run
+from immo_hpc.inference import embed_samples, write_table
+from immo_hpc.workflow.opened import OpenRun, new_cohort, open_run
 from immo_hpc.workflow.outcome import Outcome
+from immo_hpc.workflow.subset import some_subjects
 
 
 def classify_run(run: Path, out: Path | None = None) -> Outcome:
@@ -29,10 +29,12 @@ def classify_run(run: Path, out: Path | None = None) -> Outcome:
     """
     if out is not None:
         require_absent(out)
-    result = classified(open_run(run))
+    opened = open_run(run)
+    result = classified(opened)
     if out is not None:
         save_classification(result, out)
-    return Outcome(result.to_dict(), classification_text(result), result.notices)
+    notices = (*opened.analysed.notices, *result.notices)
+    return Outcome(result.to_dict(), classification_text(result), notices)
 
 
 def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
@@ -45,13 +47,11 @@ def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
     if out is not None:
         require_absent(out)
     opened = open_run(run)
-    raw = read_cohort(cohort)
-    new = opened.model.prepare(raw)
-    latent, seed = opened.model.embed(opened.cohort), opened.model.config.seed
-    result = classify(latent, opened.cohort, seed=seed)
-    table = predict(
-        result, latent, opened.cohort, opened.model.embed(new), new.sample_ids, seed=seed
-    )
+    with new_cohort(opened.model, cohort, _beside(out, cohort)) as chosen:
+        new = embed_samples(opened.model, chosen.samples)
+    samples, latent, seed = opened.analysed, opened.analysed_latent, opened.model.config.seed
+    result = classify(latent, samples.cohort, seed=seed)
+    table = predict(result, latent, samples.cohort, new.to_numpy(), list(new.index), seed=seed)
     if out is not None:
         with new_folder(out) as folder:
             write_table(table, folder / "predictions.csv")
@@ -67,7 +67,7 @@ def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
     )
     values = {"label": result.label, "classifier": result.headline, "counts": counts}
     values |= {"predictions": json.loads(table.reset_index().to_json(orient="records"))}
-    return Outcome(values, text, (*raw.notices, *opened.model.notices(raw)))
+    return Outcome(values, text, (*chosen.notices, *samples.notices))
 
 
 def explain_run(
@@ -88,14 +88,16 @@ def explain_run(
     if out is not None:
         require_absent(out)
     opened = open_run(run)
-    notices: tuple[str, ...] = ()
+    model = opened.model
+    notices = opened.analysed.notices
     samples = None
     if cohort is not None:
-        raw = read_cohort(cohort)
-        samples = opened.model.prepare(raw)
-        notices = (*raw.notices, *opened.model.notices(raw))
-    seed = opened.model.config.seed
-    result = explain(opened.model, opened.cohort, top=top, seed=seed, samples=samples)
+        with new_cohort(model, cohort, _beside(out, cohort)) as chosen:
+            subset = some_subjects(chosen.samples, model.config.train.memory_gb)
+        samples = subset.cohort
+        notices = (*chosen.notices, *notices, *subset.notices)
+    seed = model.config.seed
+    result = explain(model, opened.analysed.cohort, top=top, seed=seed, samples=samples)
     if out is not None:
         save_attribution(result, out)
     return Outcome(result.to_dict(), attribution_text(result), (*notices, *result.notices))
@@ -103,18 +105,20 @@ def explain_run(
 
 def classified(opened: OpenRun) -> ClassificationResult:
     """Classification of the run's held-out people."""
-    latent = opened.model.embed(opened.cohort)
-    return classify(latent, opened.cohort, seed=opened.model.config.seed)
+    cohort = opened.analysed.cohort
+    return classify(opened.analysed_latent, cohort, seed=opened.model.config.seed)
 
 
 def imputed(opened: OpenRun) -> ImputationResult:
     """Hide-and-score imputation of the run's held-out people."""
-    return score_imputation(opened.model, opened.cohort, seed=opened.model.config.seed)
+    cohort = opened.analysed.cohort
+    return score_imputation(opened.model, cohort, seed=opened.model.config.seed)
 
 
 def explained(opened: OpenRun, *, top: int = 10) -> AttributionResult:
     """Attribution on the run's held-out people."""
-    return explain(opened.model, opened.cohort, top=top, seed=opened.model.config.seed)
+    cohort = opened.analysed.cohort
+    return explain(opened.model, cohort, top=top, seed=opened.model.config.seed)
 
 
 def save_classification(result: ClassificationResult, out: Path) -> None:
@@ -174,6 +178,11 @@ def attribution_text(result: AttributionResult) -> str:
             lines.append(f"  {sign} {row.mean_abs:.4f}  {row.feature}")
     lines.append(f"completeness error {result.completeness_error:.1%}; {result.randomised.message}")
     return "\n".join(lines)
+
+
+def _beside(out: Path | None, cohort: Path) -> Path:
+    """Place whose hidden neighbour holds a large cohort while it is read."""
+    return Path(cohort.resolve().name) if out is None else out
 
 
 def _save(

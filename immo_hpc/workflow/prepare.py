@@ -17,6 +17,8 @@ from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.read import read_cohorts
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
+from immo_hpc.data.summary import CohortSummary
+from immo_hpc.data.validate import validate_cohort
 from immo_hpc.data.write import write_cohort
 from immo_hpc.files import new_folder, require_absent, write_text
 from immo_hpc.workflow.outcome import Outcome
@@ -24,9 +26,7 @@ from immo_hpc.workflow.preparing.outcome import describe_shards
 from immo_hpc.workflow.preparing.place import describe_inputs, prepare_place
 from immo_hpc.workflow.preparing.steps import ShardFormat, fit_cohort
 from immo_hpc.workflow.preparing.streamed import StreamedJob, prepare_streamed
-
-# Input files up to this size are prepared in memory, which is faster: most cohorts are small.
-_SMALL_BYTES = 32 * 2**20
+from immo_hpc.workflow.reading import are_small, opened_cohort
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,7 @@ def prepare(
     place = prepare_place(shards, work)
     lost: tuple[str, ...] = ()
     inputs = describe_inputs(cohorts)
-    size = sum(entry[1] for entry in inputs)
-    if workers == 1 and work is None and size <= _SMALL_BYTES and not place.home.exists():
+    if workers == 1 and work is None and are_small(cohorts) and not place.home.exists():
         require_absent(shards)
         _prepare(options.read_all(cohorts), shards, config, _source(cohorts), stored)
     else:
@@ -133,6 +132,26 @@ def prepare(
         f"{outcome.summary}\n  {seconds:.1f} s, {used}",
         (*outcome.notices, *lost),
     )
+
+
+def validate(cohort: Path, options: CohortOptions, work: Path | None = None) -> CohortSummary:
+    """Look a cohort of any size over.
+
+    Args:
+        cohort: Folder or file.
+        options: What the user says about it.
+        work: Where a hidden folder for a cohort larger than memory may be made, and is
+            removed again; the current folder if None.
+
+    Raises:
+        CohortError: If the cohort cannot be read.
+        BusyError, OutputError: As `opened_cohort`.
+    """
+    beside = (work or Path()) / cohort.resolve().name
+    with opened_cohort(
+        cohort, beside, lambda scratch: options.read_all([cohort], scratch=scratch)
+    ) as opened:
+        return validate_cohort(opened)
 
 
 def prepare_cohort(cohort: Cohort, shards: Path, config: ImmoConfig, *, source: str) -> Outcome:

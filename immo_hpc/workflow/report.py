@@ -31,7 +31,8 @@ def report_run(run: Path, out: Path, *, force: bool = False) -> Outcome:
     content = gather(opened)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_report(content, out)
-    return Outcome({"out": str(out), "bytes": out.stat().st_size}, f"report: {out}")
+    values = {"out": str(out), "bytes": out.stat().st_size}
+    return Outcome(values, f"report: {out}", opened.analysed.notices)
 
 
 def gather(opened: OpenRun) -> ReportContent:
@@ -59,7 +60,7 @@ def content_of(opened: OpenRun, absent: dict[str, str], **results: object) -> Re
         kinds={name: layer.kind for name, layer in preparation.layers.items()},
         num_features={name: len(layer.features) for name, layer in cohort.layers.items()},
         split=cohort.split,
-        latent=opened.model.embed(cohort),
+        latent=opened.latent,
         metrics=[record.to_dict() for record in read_metrics(opened.folder.metrics)],
         best_epoch=load_model(opened.folder.path).best_epoch,
         absent=absent,
@@ -67,7 +68,7 @@ def content_of(opened: OpenRun, absent: dict[str, str], **results: object) -> Re
         seed=opened.model.config.seed,
         versions=opened.description["versions"] | _python(opened),
         commit=opened.description.get("commit"),
-        notices=manifest.notices,
+        notices=(*manifest.notices, *opened.analysed.notices),
         **results,  # type: ignore[arg-type] # the three results, by name
     )
 

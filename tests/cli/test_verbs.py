@@ -87,7 +87,8 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(trained, tmp_path, 
         text=True,
         check=True,
     )
-    assert [line.split()[1] for line in piped.stderr.splitlines()] == ["1/3", "2/3", "3/3"]
+    lines = [line for line in piped.stderr.splitlines() if not line.startswith("note: ")]
+    assert [line.split()[:2] for line in lines] == [["epoch", f"{n}/3"] for n in (1, 2, 3)]
     reader, writer = pty.openpty()
     command = [*program, *words[:2], str(tmp_path / "terminal"), *words[2:]]
     process = subprocess.Popen(command, stderr=writer)

@@ -76,10 +76,8 @@ class LayerPreparation:
         Rows without any measured kept feature are left out: the layer counts as not
         measured there.
         """
-        place = {name: column for column, name in enumerate(layer.features)}
-        columns = np.array([place.get(name, -1) for name in self.features], dtype=np.int64)
-        deciding = columns[: num_deciding(self.transform, len(columns))]
-        held = _measured_rows(layer, deciding[deciding >= 0])
+        columns = self._columns(layer)
+        held = self.measured_rows(layer)
         z = np.empty((held.size, columns.size), dtype=np.float32)
         scale = np.empty(held.size, dtype=np.float32)
         filled = 0
@@ -92,6 +90,12 @@ class LayerPreparation:
             z[block] = (transformed - self.mean) / self.sd
             filled = block.stop
         return PreparedLayer(self.name, self.features, z, layer.rows[held], scale)
+
+    def measured_rows(self, layer: Layer) -> NDArray[np.int64]:
+        """Rows of a layer that `apply` does not leave out, ``(row,)``, increasing."""
+        columns = self._columns(layer)
+        deciding = columns[: num_deciding(self.transform, len(columns))]
+        return _measured_rows(layer, deciding[deciding >= 0])
 
     def invert(
         self, z: NDArray[np.floating[Any]], scale: NDArray[np.floating[Any]] | None = None
@@ -121,6 +125,11 @@ class LayerPreparation:
             transformed = z[block].astype(np.float64) * self.sd + self.mean
             result[block] = self.transform.inverse(transformed, rows[block].astype(np.float64))
         return result
+
+    def _columns(self, layer: Layer) -> NDArray[np.int64]:
+        """Place of each kept feature in a layer, ``(feature,)``, -1 = not there."""
+        place = {name: column for column, name in enumerate(layer.features)}
+        return np.array([place.get(name, -1) for name in self.features], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; floats keep every bit."""

@@ -8,6 +8,7 @@ the user names. Both say in ``inputs.json`` what they are the work of.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +106,11 @@ class PreparePlace:
         except OSError:
             gone = self.home
         shutil.rmtree(gone, ignore_errors=True)
+        # A process that was ended while it cleared away left what it had renamed.
+        left = re.compile(re.escape(self.home.name) + r"\.[0-9a-f]{12}")
+        for path in self.home.parent.iterdir():
+            if left.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
         if self.work != self.home and self.work.is_dir():
             for path in self.work.iterdir():
                 if path.is_dir():

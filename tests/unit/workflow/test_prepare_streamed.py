@@ -18,6 +18,7 @@ from immo_hpc.data.read import read_cohort
 from immo_hpc.data.shards import verify_shards
 from immo_hpc.errors import CohortError, ImmoError, OutputError, UsageError
 from immo_hpc.workflow import prepare as prepare_module
+from immo_hpc.workflow import reading
 from immo_hpc.workflow.prepare import CohortOptions, prepare, prepare_cohort
 from immo_hpc.workflow.preparing.place import PreparePlace, prepare_place
 from immo_hpc.workflow.preparing.steps import ShardFormat, shard_format
@@ -27,8 +28,8 @@ NUM_SAMPLES = 120
 # Five rows a chunk instead of thousands, so that every round has many.
 SMALL_CHUNKS = """
 from immo_hpc.data.preparation import rows
-from immo_hpc.workflow import prepare
-prepare._SMALL_BYTES = -1
+from immo_hpc.workflow import prepare, reading
+reading.SMALL_BYTES = -1
 rows.BLOCK_BYTES, rows._CHUNK_BLOCKS, rows._CHUNK_ROWS = 4 * 6 * 5, 1, 20
 """
 COMMAND = SMALL_CHUNKS + "from immo_hpc.cli import main\nmain()\n"
@@ -55,7 +56,7 @@ work.WorkFolder.do_all = lambda self, names, do: whole(self, names, dying(do))
 
 @pytest.fixture(autouse=True)
 def small_cohorts_over_files_too(monkeypatch):
-    monkeypatch.setattr(prepare_module, "_SMALL_BYTES", -1)
+    monkeypatch.setattr(reading, "SMALL_BYTES", -1)
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +328,7 @@ def test_a_cohort_in_memory_is_prepared_alike(cohort, tmp_path):
 
 
 def test_a_small_cohort_is_prepared_without_files(cohort, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module, "_SMALL_BYTES", 10**6)
+    monkeypatch.setattr(reading, "SMALL_BYTES", 10**6)
     monkeypatch.setattr(prepare_module, "prepare_streamed", None)
     stored = ShardFormat(rows_per_shard=16)
     outcome = _prepare(cohort, tmp_path / "shards", stored=stored)
@@ -346,7 +347,7 @@ def test_parts_of_a_cohort_are_prepared_as_one(cohort, tmp_path):
             (part / file).write_text("\n".join([lines[0], *mine]) + "\n")
     streamed = prepare(parts, tmp_path / "one", load_config(), CohortOptions())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare_module, "_SMALL_BYTES", 10**6)
+        patch.setattr(reading, "SMALL_BYTES", 10**6)
         held = prepare(parts, tmp_path / "two", load_config(), CohortOptions())
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert streamed.values["layers"]["rna"]["samples"] == NUM_SAMPLES
