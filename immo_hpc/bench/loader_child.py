@@ -190,7 +190,10 @@ def _timed_floor(task: Task, files: Sequence[Path]) -> dict[str, Any]:
 
 def _prepare(state: State, files: Sequence[Path]) -> float:
     """Bring the page cache into a state; gives the share of the files that is in it."""
-    cache.drop(files) if state == "cold" else cache.read_through(files)
+    if state == "cold":
+        cache.drop(files)
+    elif cache.resident_share(files) < 1:
+        cache.read_through(files)
     return cache.resident_share(files)
 
 

@@ -101,7 +101,11 @@ def _order(contenders: Sequence[str], turn: int) -> list[tuple[str, int]]:
     first.append(("immo", EPOCHS))
     if "read" in contenders:
         first.append(("read", 1))
-    rest = [(name, EPOCHS) for name in contenders if name not in ("read", "immo")]
+    rest = [
+        (name, 1 if name in FLOORS else EPOCHS)
+        for name in contenders
+        if name not in ("read", "immo")
+    ]
     shift = turn % max(1, len(rest))
     return first + rest[shift:] + rest[:shift]
 
