@@ -41,6 +41,10 @@ class InterruptedRun(ImmoError, RuntimeError):
     """Training stopped on request after a checkpoint was written; it can be resumed."""
 
 
+class LostProcess(InterruptedRun):
+    """Another process of a shared training ended or fell silent; it can be resumed."""
+
+
 class OutputError(ImmoError, OSError):
     """An output that exists already or cannot be written (disk full, no permission)."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from immo_hpc.errors import UsageError
 
 CohortPath = Annotated[
     Path, typer.Argument(help="Folder of tables (see docs/cohorts.md), .h5mu, or folder of .h5ad.")
@@ -41,6 +44,24 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an output file tha
 def names(text: str | None) -> list[str] | None:
     """The comma-separated names in ``text``; None for all."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def must_launch(processes: int) -> bool:
+    """Whether this process has to start ``processes`` of them, or is one of several itself.
+
+    Raises:
+        UsageError: If it was started as one of another number.
+    """
+    started = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or "1"
+    if processes == 1 or started == str(processes):
+        return False
+    if started != "1":
+        message = (
+            f"--processes {processes}: this is one of {started} processes already, which torchrun "
+            "or srun started. Leave --processes out."
+        )
+        raise UsageError(message)
+    return True
 
 
 def with_seed(assignments: list[str] | None, seed: int | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,12 +27,23 @@ def train(
         float,
         typer.Option(min=0, help="Seconds to wait for another process that trains into RUN."),
     ] = 0.0,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Processes of this machine that share the training."),
+    ] = 1,
     as_json: options.Json = False,
 ) -> None:
     """Train a model on shards. An interrupted run goes on with --resume, exactly.
 
+    Several processes (--processes, torchrun, srun) share each batch and train the model that one
+    would; --resume takes any number of them.
+
     Example: immo train shards run --set model.latent_dim=64 --set train.epochs=100
     """
+    if options.must_launch(processes):
+        from immo_hpc.workflow.launch import launch
+
+        raise typer.Exit(launch(sys.argv[1:], processes))
     from immo_hpc.workflow.train import train as fit
 
     with epoch_progress() as show:
@@ -45,5 +57,7 @@ def train(
             wait_s=wait,
             on_epoch=show,
         )
+    if outcome is None:
+        return  # The first process speaks for this one.
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())

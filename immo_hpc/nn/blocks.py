@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-_MOMENTUM = 0.1
 
 
 class BlockTape(NamedTuple):
@@ -51,6 +49,7 @@ class DenseBlock(nn.Module):
     running_mean: Tensor
     running_var: Tensor
     epsilon = 1e-5
+    momentum = 0.1
 
     def __init__(self, num_in: int, num_out: int, dropout: float) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ class DenseBlock(nn.Module):
             self.running_mean,
             self.running_var,
             own_statistics,
-            _MOMENTUM,
+            self.momentum,
             self.epsilon,
         )
         dropped = dropout_scale(out, self.dropout) if self.training else None
@@ -114,9 +113,14 @@ class DenseBlocks(nn.Module):
             DenseBlock(below, above, dropout) for below, above in itertools.pairwise(widths)
         )
 
+    def __iter__(self) -> Iterator[DenseBlock]:
+        for block in self.blocks:
+            assert isinstance(block, DenseBlock)
+            yield block
+
     def forward(self, h: Tensor) -> Tensor:
         """Apply all blocks: ``(row, num_in)`` to ``(row, dims[-1])``."""
-        for block in self.blocks:
+        for block in self:
             h = block(h)
         return h
 

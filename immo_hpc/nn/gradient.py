@@ -9,13 +9,38 @@ the gradient of `ImmoModel.forward`, which a test holds it to.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from immo_hpc.nn.blocks import BlockTape, DenseBlock, DenseBlocks
+from immo_hpc.nn.blocks import BlockTape, DenseBlocks
 from immo_hpc.nn.model import ImmoModel
+
+# Key of the decoder among the stacks; an encoder's is the place of its layer.
+DECODER = -1
+
+
+class Stacks(Protocol):
+    """How stacks of dense blocks are passed, forward and then backward, by key."""
+
+    def forward(
+        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor]]
+    ) -> dict[int, tuple[Tensor, list[BlockTape]]]:
+        """Output and tapes of each stack that has rows to work on; others are left out."""
+
+    def backward(
+        self,
+        stacks: Mapping[int, tuple[DenseBlocks, list[BlockTape], Tensor]],
+        *,
+        to_input: bool = True,
+    ) -> dict[int, Tensor]:
+        """Set the parameters' gradients, given that by each output.
+
+        Returns:
+            Gradient by the input of each stack; without ``to_input`` by its first linear map.
+        """
 
 
 class GradientPass:
@@ -24,10 +49,12 @@ class GradientPass:
     Args:
         model: The network, in training mode; every parameter has a gradient tensor, which a
             backward pass overwrites.
+        stacks: How its dense blocks are passed; None: within this process.
     """
 
-    def __init__(self, model: ImmoModel) -> None:
+    def __init__(self, model: ImmoModel, stacks: Stacks | None = None) -> None:
         self._model = model
+        self._stacks: Stacks = OwnStacks() if stacks is None else stacks
 
     def __call__(
         self,
@@ -39,14 +66,15 @@ class GradientPass:
         model = self._model
         with torch.no_grad():
             latent = model.latent_bias.repeat(size, 1)
-            self._encoders: dict[int, tuple[Tensor, Tensor, list[BlockTape]]] = {}
-            for name, (values, places) in batch.items():
-                if len(places):
-                    layer = model.place[name]
-                    code, tapes = _forward(model.encoders[layer], values)
-                    latent.index_add_(0, places, F.linear(code, model.fusion[layer]))
-                    self._encoders[layer] = places, code, tapes
-            hidden, self._decoder = _forward(model.decoder, latent)
+            rows_of = {model.place[name]: places for name, (_, places) in batch.items()}
+            encoded = self._stacks.forward(
+                {model.place[name]: (self._encoder(name), h) for name, (h, _) in batch.items()}
+            )
+            self._encoders = {layer: (rows_of[layer], *encoded[layer]) for layer in encoded}
+            for layer, (places, code, _) in self._encoders.items():
+                latent.index_add_(0, places, F.linear(code, model.fusion[layer]))
+            decoded = self._stacks.forward({DECODER: (model.decoder, latent)})
+            hidden, self._decoder = decoded[DECODER]
             self._hidden_shape = hidden.shape
             self._outputs = {
                 model.place[name]: (places, hidden.index_select(0, places))
@@ -71,16 +99,27 @@ class GradientPass:
             layer = model.place[name]
             places, shown = self._outputs[layer]
             weight = model.output_weights[layer]
-            _set_linear(weight, model.output_biases[layer], gradient, shown)
+            set_linear(weight, model.output_biases[layer], gradient, shown)
             by_hidden.index_add_(0, places, gradient @ weight)
-        by_latent = _backward(model.decoder, self._decoder, by_hidden)
+        decoder = {DECODER: (model.decoder, self._decoder, by_hidden)}
+        by_latent = self._stacks.backward(decoder)[DECODER]
         torch.sum(by_latent, 0, out=model.latent_bias.grad)
-        for layer, (places, code, tapes) in self._encoders.items():
+        encoders = {}
+        for name, layer in model.place.items():
+            if layer not in self._encoders:
+                continue
+            places, code, tapes = self._encoders[layer]
             weight = model.fusion[layer]
             by_part = by_latent.index_select(0, places)
             torch.mm(by_part.t(), code, out=weight.grad)
-            _backward(model.encoders[layer], tapes, by_part @ weight, to_input=False)
+            encoders[layer] = self._encoder(name), tapes, by_part @ weight
+        self._stacks.backward(encoders, to_input=False)
         self._clear_others(gradients)
+
+    def _encoder(self, name: str) -> DenseBlocks:
+        encoder = self._model.encoders[self._model.place[name]]
+        assert isinstance(encoder, DenseBlocks)
+        return encoder
 
     def _clear_others(self, gradients: Mapping[str, Tensor]) -> None:
         model = self._model
@@ -91,24 +130,40 @@ class GradientPass:
                 _clear(model.output_weights[layer], model.output_biases[layer])
 
 
-def _forward(blocks: nn.Module, h: Tensor) -> tuple[Tensor, list[BlockTape]]:
-    assert isinstance(blocks, DenseBlocks)
-    tapes = []
-    for block in blocks.blocks:
-        assert isinstance(block, DenseBlock)
-        h, tape = block.taped(h)
-        tapes.append(tape)
-    return h, tapes
+class OwnStacks:
+    """Stacks passed one by one, with the statistics of the rows that are here."""
+
+    def forward(
+        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor]]
+    ) -> dict[int, tuple[Tensor, list[BlockTape]]]:
+        """See `Stacks`."""
+        results = {}
+        for key, (blocks, h) in inputs.items():
+            if len(h):
+                tapes = []
+                for block in blocks:
+                    h, tape = block.taped(h)
+                    tapes.append(tape)
+                results[key] = h, tapes
+        return results
+
+    def backward(
+        self,
+        stacks: Mapping[int, tuple[DenseBlocks, list[BlockTape], Tensor]],
+        *,
+        to_input: bool = True,
+    ) -> dict[int, Tensor]:
+        """See `Stacks`."""
+        return {
+            key: _backward(blocks, tapes, gradient, to_input=to_input)
+            for key, (blocks, tapes, gradient) in stacks.items()
+        }
 
 
 def _backward(
-    blocks: nn.Module, tapes: list[BlockTape], gradient: Tensor, *, to_input: bool = True
+    blocks: DenseBlocks, tapes: list[BlockTape], gradient: Tensor, *, to_input: bool
 ) -> Tensor:
-    """Gradient by the input of the first block; without ``to_input`` by its linear map."""
-    assert isinstance(blocks, DenseBlocks)
-    for number in reversed(range(len(tapes))):
-        block, tape = blocks.blocks[number], tapes[number]
-        assert isinstance(block, DenseBlock)
+    for number, (block, tape) in reversed(list(enumerate(zip(blocks, tapes, strict=True)))):
         if tape.dropped is not None:
             gradient = gradient * tape.dropped
         gradient, by_scale, by_shift = torch.ops.aten.native_batch_norm_backward(
@@ -123,25 +178,27 @@ def _backward(
             block.epsilon,
             [True, True, True],
         )
-        _of(block.scale).copy_(by_scale)
-        _of(block.shift).copy_(by_shift)
+        gradient_of(block.scale).copy_(by_scale)
+        gradient_of(block.shift).copy_(by_shift)
         gradient = torch.ops.aten.silu_backward(gradient, tape.linear)
-        _set_linear(block.weight, block.bias, gradient, tape.h)
+        set_linear(block.weight, block.bias, gradient, tape.h)
         if number > 0 or to_input:
             gradient = gradient @ block.weight
     return gradient
 
 
-def _set_linear(weight: nn.Parameter, bias: nn.Parameter, gradient: Tensor, h: Tensor) -> None:
-    torch.mm(gradient.t(), h, out=_of(weight))
-    torch.sum(gradient, 0, out=_of(bias))
+def set_linear(weight: nn.Parameter, bias: nn.Parameter, gradient: Tensor, h: Tensor) -> None:
+    """Set the gradients of a linear map, given that by its result and its input ``h``."""
+    torch.mm(gradient.t(), h, out=gradient_of(weight))
+    torch.sum(gradient, 0, out=gradient_of(bias))
 
 
 def _clear(*parameters: nn.Parameter) -> None:
     for parameter in parameters:
-        _of(parameter).zero_()
+        gradient_of(parameter).zero_()
 
 
-def _of(parameter: nn.Parameter) -> Tensor:
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    """The tensor that holds a parameter's gradient."""
     assert parameter.grad is not None
     return parameter.grad

@@ -62,6 +62,11 @@ class Checkpoint:
     optimiser: Mapping[str, Tensor]
     random: Mapping[str, Tensor]
 
+    @property
+    def file_name(self) -> str:
+        """Name of its file; names sort by age."""
+        return f"epoch-{self.epoch:06d}-step-{self.step:08d}.safetensors"
+
 
 _GROUPS = ("weights", "best_weights", "optimiser", "random")
 
@@ -79,7 +84,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Raises:
         OutputError: If the disk is full or the folder cannot be written.
     """
-    path = folder / f"epoch-{checkpoint.epoch:06d}-step-{checkpoint.step:08d}.safetensors"
+    path = folder / checkpoint.file_name
     tensors = {
         f"{group}/{name}": tensor.detach().cpu().clone()
         for group in _GROUPS

@@ -14,16 +14,22 @@ from immo_hpc.errors import ConfigError
 _SMALL_STEP = 1e8
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     """Turn ``train.device`` into a device.
 
     Args:
         name: 'auto' (the first GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
+        local_rank: Number of this process among those of its machine that train together:
+            'auto' and 'cuda' give each a GPU of its own. Where a process sees one GPU only,
+            the queue has dealt them out already.
 
     Raises:
         ConfigError: If the name is unknown or the GPU is not there.
     """
     available = torch.cuda.is_available()
+    if name in ("auto", "cuda") and available and local_rank > 0:
+        count = torch.cuda.device_count()
+        name = f"cuda:{local_rank if count > 1 else 0}"
     if name == "auto":
         return torch.device("cuda" if available else "cpu")
     try:

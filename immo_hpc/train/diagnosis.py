@@ -78,6 +78,11 @@ def explain_non_finite(
     )
 
 
+def has_huge_values(batch: Batch) -> bool:
+    """Whether a value of the batch is infinite or so large that its square is."""
+    return any(bool((layer.values.abs() > _LARGEST).any()) for layer in batch.layers.values())
+
+
 def _features(layer: PreparedLayer | StoredLayer, counts: Tensor) -> str:
     """Names of the features with a count above 0 and their number; '' without any."""
     places = counts.nonzero().view(-1).tolist()

@@ -5,7 +5,7 @@ Legend of shapes: ``row`` counts the samples of a batch that have a layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -86,11 +86,14 @@ class Objective:
         terms: Layers' terms (`layer_terms`).
         config: Masks, loss and seed.
         epoch: Counted from 0; decides the masks and their keep probabilities.
+        is_part: The batches are parts of larger ones: losses and gradients are then not yet
+            divided by the number of scored values, or the layer's size.
     """
 
     terms: dict[str, LayerTerm]
     config: ImmoConfig
     epoch: int
+    is_part: bool = False
 
     @cached_property
     def stream(self) -> MaskStream:
@@ -109,7 +112,9 @@ class Objective:
         """Keep probability of whole layers."""
         return self.config.mask.layer_probability(self.epoch)
 
-    def losses(self, forward: Forward, batch: Batch) -> dict[str, LayerLoss]:
+    def losses(
+        self, forward: Forward, batch: Batch, names: Sequence[str] | None = None
+    ) -> dict[str, LayerLoss]:
         """Loss by layer of a batch, with layers nobody in the batch has left out.
 
         A hidden layer's rows are taken out of the encoder's input, as at inference; the
@@ -119,11 +124,12 @@ class Objective:
         Args:
             forward: The network, or a `GradientPass` of it.
             batch: The batch.
+            names: Layers to work on, with or without rows; None for those with rows.
         """
         present = [
             _Measured(name, layer.values, layer.rows, batch.sample_uid.index_select(0, layer.rows))
             for name, layer in batch.layers.items()
-            if len(layer.rows)
+            if (len(layer.rows) if names is None else name in names)
         ]
         shown = self._shown(batch, present)
         visible = {
@@ -173,6 +179,7 @@ class Objective:
 
     def _loss(self, x_hat: Tensor, layer: _Measured, shown: Tensor | None, size: int) -> LayerLoss:
         term, config = self.terms[layer.name], self.config.loss
+        normalizer = size * term.num_features if config.normalizer == "size" else None
         result, gradient = masked_wmse_and_gradient(
             x_hat,
             layer.values,
@@ -181,7 +188,7 @@ class Objective:
             keep_probability=self.keep[layer.name],
             stream=self.stream,
             scope=config.scope,
-            normalizer=size * term.num_features if config.normalizer == "size" else None,
+            normalizer=1.0 if self.is_part else normalizer,
             first_feature=term.first_feature,
             shown=None if shown is None else shown.unsqueeze(1),
             overwrite_x_hat=True,

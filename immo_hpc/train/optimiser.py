@@ -78,6 +78,11 @@ class Optimiser:
             "exp_avg_sq": torch.zeros_like(self._flat.values),
         }
 
+    @property
+    def gradient(self) -> Tensor:
+        """The whole gradient, ``(number,)``, float32, as one buffer."""
+        return self._flat.gradient
+
     def learning_rate(self, epoch: int) -> float:
         """Step size at ``epoch``, counted from 0."""
         return self._config.learning_rate * self._config.lr_decay**epoch

@@ -15,6 +15,8 @@ from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.shards import read_shards
 from immo_hpc.data.stream import ShardIndex, StreamSource, open_shards, read_samples
+from immo_hpc.train.distributed import ALONE, Group
+from immo_hpc.train.validation import BATCH_SIZE
 
 Samples = PreparedCohort | ShardIndex
 
@@ -44,9 +46,13 @@ def load_samples(shards: Path, config: TrainConfig) -> tuple[Samples, Preparatio
 
 
 def training_source(
-    samples: Samples, places: NDArray[np.int64], config: ImmoConfig, device: torch.device
+    samples: Samples,
+    places: NDArray[np.int64],
+    config: ImmoConfig,
+    device: torch.device,
+    group: Group = ALONE,
 ) -> tuple[Source, str]:
-    """Batches of the training samples, and a sentence on where they come from."""
+    """Batches of the training samples, of them this process's part, and where they come from."""
     train = config.train
     if isinstance(samples, ShardIndex):
         stream = StreamSource(
@@ -56,6 +62,8 @@ def training_source(
             seed=config.seed,
             memory_bytes=int((1 - _HELD_OUT_SHARE) * train.memory_gb * _GB),
             device=device,
+            rank=group.rank,
+            world_size=group.world_size,
             balance=train.balance,
         )
         notice = (
@@ -69,6 +77,8 @@ def training_source(
         batch_size=train.batch_size,
         seed=config.seed,
         device=device,
+        rank=group.rank,
+        world_size=group.world_size,
         balance=train.balance,
     )
     size = sum(layer.values.nbytes for layer in samples.layers.values())
@@ -76,21 +86,23 @@ def training_source(
 
 
 def held_out_samples(
-    samples: Samples, places: NDArray[np.int64], config: TrainConfig
+    samples: Samples, places: NDArray[np.int64], config: TrainConfig, group: Group = ALONE
 ) -> tuple[PreparedCohort, NDArray[np.int64], str | None]:
     """The held-out samples in memory, their places there, and a sentence if some are left out.
 
     Streamed, they may take a quarter of ``memory_gb``; those of the smallest identity, which
-    is a hash of the name, are taken, so that the choice stays as the cohort grows.
+    is a hash of the name, are taken, so that the choice stays as the cohort grows. Of several
+    processes each gets whole batches of its own.
     """
     if isinstance(samples, PreparedCohort):
-        return samples, places, None
+        return samples, _dealt(places, group), None
     order = places[np.argsort(samples.sample_uid[places].view(np.uint64), kind="stable")]
     size = np.cumsum(samples.sample_bytes[order])
     number = int(np.searchsorted(size, _HELD_OUT_SHARE * config.memory_gb * _GB, side="right"))
     chosen = np.sort(order[: max(number, 1)])
-    cohort = read_samples(samples, chosen)
-    everyone = np.arange(len(chosen), dtype=np.int64)
+    mine = _dealt(chosen, group)
+    cohort = read_samples(samples, mine)
+    everyone = np.arange(len(mine), dtype=np.int64)
     if len(chosen) == len(places):
         return cohort, everyone, None
     notice = (
@@ -98,6 +110,13 @@ def held_out_samples(
         f"a fixed choice of what a quarter of train.memory_gb holds."
     )
     return cohort, everyone, notice
+
+
+def _dealt(places: NDArray[np.int64], group: Group) -> NDArray[np.int64]:
+    """The places that this process measures: one batch after the other to each in turn."""
+    turn = np.arange(len(places)) // BATCH_SIZE % group.world_size
+    mine: NDArray[np.int64] = places[turn == group.rank]
+    return mine
 
 
 def _gb(num_bytes: int) -> str:

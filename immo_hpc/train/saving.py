@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from immo_hpc.config import TrainConfig
 from immo_hpc.errors import InterruptedRun
+from immo_hpc.train.agreement import AgreedStop
 from immo_hpc.train.checkpoint import write_checkpoint
-from immo_hpc.train.interrupt import StopRequest
+from immo_hpc.train.distributed import ALONE, Group
 from immo_hpc.train.metrics import EpochRecord, append_metrics
 from immo_hpc.train.run import RunFolder
 
@@ -23,10 +24,13 @@ class Saver:
         run: The run folder.
         config: How often to write.
         stop: Asked after every step whether to stop.
+        group: The processes; the first one writes.
     """
 
-    def __init__(self, run: RunFolder, config: TrainConfig, stop: StopRequest) -> None:
-        self._run, self._config, self._stop = run, config, stop
+    def __init__(
+        self, run: RunFolder, config: TrainConfig, stop: AgreedStop, group: Group = ALONE
+    ) -> None:
+        self._run, self._config, self._stop, self._group = run, config, stop, group
         self._written_at = time.monotonic()
 
     def after_step(self, trainer: Trainer) -> None:
@@ -49,7 +53,8 @@ class Saver:
             InterruptedRun: As in `after_step`; not after the last epoch.
             OutputError: As in `after_step`.
         """
-        append_metrics(self._run.metrics, record)
+        if self._group.is_first:
+            append_metrics(self._run.metrics, record)
         is_due = (record.epoch + 1) % self._config.checkpoint_epochs == 0
         if is_due or trainer.is_over or self._stop.name is not None:
             self._write(trainer)
@@ -57,10 +62,13 @@ class Saver:
             self._interrupt(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        write_checkpoint(self._run.checkpoints, trainer.checkpoint())
+        if self._group.is_first:
+            write_checkpoint(self._run.checkpoints, trainer.checkpoint())
         self._written_at = time.monotonic()
 
     def _interrupt(self, trainer: Trainer) -> None:
+        # Whatever started the processes may end them all once one has ended.
+        self._group.barrier()
         message = (
             f"{self._run.path}: stopped on {self._stop.name} in epoch {trainer.epoch} after "
             f"{trainer.sums.steps} of {trainer.num_batches} steps; a checkpoint is written. "

@@ -15,14 +15,18 @@ from torch import Tensor
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.batches import Batch
 from immo_hpc.errors import ConfigError, TrainingError
-from immo_hpc.nn import GradientPass, ImmoModel
+from immo_hpc.nn import ImmoModel
+from immo_hpc.train.agreement import AgreedStop
 from immo_hpc.train.checkpoint import Checkpoint
 from immo_hpc.train.device import random_state, set_random_state
-from immo_hpc.train.diagnosis import explain_non_finite
+from immo_hpc.train.diagnosis import explain_non_finite, has_huge_values
+from immo_hpc.train.distributed import ALONE, Group
+from immo_hpc.train.interrupt import StopRequest
 from immo_hpc.train.metrics import EpochRecord, EpochSums
 from immo_hpc.train.objective import LayerLoss, Objective, layer_terms
 from immo_hpc.train.optimiser import Optimiser
 from immo_hpc.train.samples import Samples, held_out_samples, training_source
+from immo_hpc.train.steps import make_steps
 from immo_hpc.train.stopping import EarlyStopping
 from immo_hpc.train.validation import HeldOut, HeldOutError
 
@@ -38,6 +42,9 @@ class Trainer:
             side, stopped by its 'validation' side. Without a split all samples are trained on.
         config: Resolved configuration.
         device: Where to compute.
+        group: The processes that share the training; each has a trainer, and all call its
+            methods alike.
+        stop: What the processes were asked; None: nothing stops the training.
 
     Attributes:
         model: The network in training.
@@ -52,19 +59,34 @@ class Trainer:
         ConfigError: If the configuration names a layer that is not there.
     """
 
-    def __init__(self, cohort: Samples, config: ImmoConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        cohort: Samples,
+        config: ImmoConfig,
+        device: torch.device,
+        group: Group = ALONE,
+        stop: AgreedStop | None = None,
+    ) -> None:
         self._cohort, self._config, self._device = cohort, config, device
+        self._group, self._stop = group, stop or AgreedStop(StopRequest(), group)
         self._terms = layer_terms(cohort, config)
         _require_known_layers(config, list(self._terms))
         train, held_out = _sides(cohort)
         _require_values(cohort, train)
-        self._source, notice = training_source(cohort, train, config, device)
+        self._source, notice = training_source(cohort, train, config, device, group)
         self.notices: list[str] = [notice]
+        if not group.is_alone:
+            self.notices.append(
+                f"{group.world_size} processes share each batch of {config.train.batch_size} "
+                "samples."
+            )
         self._held_out = self._hold_out(held_out) if len(held_out) else None
         features = {name: term.num_features for name, term in self._terms.items()}
         self.model = ImmoModel(features, config.model).to(device)
-        self._pass = GradientPass(self.model)
         self._optimiser = Optimiser(self.model, config.train)
+        self._steps = make_steps(
+            self.model, self._optimiser, cohort, self._source, group, self._stop, device
+        )
         self._stopping = EarlyStopping(config.train.patience, config.train.min_delta)
         self.epoch, self.is_over = 0, False
         self.sums = EpochSums.empty(list(self._terms))
@@ -76,9 +98,11 @@ class Trainer:
             )
 
     def _hold_out(self, places: NDArray[np.int64]) -> HeldOut:
-        cohort, index, notice = held_out_samples(self._cohort, places, self._config.train)
+        cohort, index, notice = held_out_samples(
+            self._cohort, places, self._config.train, self._group
+        )
         self.notices += [notice] if notice else []
-        return HeldOut(cohort, index, self._device)
+        return HeldOut(cohort, index, self._device, group=self._group)
 
     @property
     def num_batches(self) -> int:
@@ -96,27 +120,27 @@ class Trainer:
         Raises:
             TrainingError: If the loss or its gradient is not finite.
         """
-        objective = Objective(self._terms, self._config, self.epoch)
+        self._steps.start_epoch(Objective(self._terms, self._config, self.epoch))
         self._optimiser.start_epoch(self.epoch)
         self.model.train()
         before, start = self.sums.seconds, time.perf_counter()
         # Closed at once if the training stops here: a source may read ahead in a thread.
         with closing(self._source.epoch(self.epoch, start=self.sums.steps)) as batches:
             for batch in batches:
-                self._step(objective, batch)
+                self._step(batch)
                 self.sums.seconds = before + time.perf_counter() - start
                 yield
 
-    def _step(self, objective: Objective, batch: Batch) -> None:
-        losses = objective.losses(self._pass, batch)
+    def _step(self, batch: Batch) -> None:
+        losses, size = self._steps.losses(batch, self.sums.steps)
         if not losses:
             self.sums.add(0.0, 0, {})
             return
-        self._pass.backward({name: layer.gradient for name, layer in losses.items()})
+        self._steps.backward(losses)
         norm = self._optimiser.gradient_norm()
-        self._optimiser.step(self._note(losses, norm, batch, objective.epoch))
+        self._optimiser.step(self._note(losses, norm, batch, size))
 
-    def _note(self, losses: dict[str, LayerLoss], norm: Tensor, batch: Batch, epoch: int) -> float:
+    def _note(self, losses: dict[str, LayerLoss], norm: Tensor, batch: Batch, size: int) -> float:
         """Add a step's figures to the sums, refuse those not finite; the gradient's norm."""
         gradient, *figures = _floats(
             [norm, *(part for layer in losses.values() for part in layer[:3])]
@@ -125,17 +149,25 @@ class Trainer:
         by_layer = dict(zip(losses, triples, strict=True))
         loss = sum(figures[::3])
         if not (math.isfinite(loss) and math.isfinite(gradient)):
-            raise explain_non_finite(
-                self.model,
-                batch,
-                self._cohort.layers,
-                {name: layer[0] for name, layer in by_layer.items()},
-                epoch=epoch,
-                step=self.sums.steps,
-            )
+            raise self._non_finite(batch, {name: layer[0] for name, layer in by_layer.items()})
         sums = {name: (total, count) for name, (_, total, count) in by_layer.items()}
-        self.sums.add(loss, batch.size, sums)
+        self.sums.add(loss, size, sums)
         return gradient
+
+    def _non_finite(self, batch: Batch, losses: dict[str, float]) -> TrainingError:
+        """Why; of several processes, one that has a part in it explains it."""
+        error = explain_non_finite(
+            self.model,
+            batch,
+            self._cohort.layers,
+            losses,
+            epoch=self.epoch,
+            step=self.sums.steps,
+        )
+        if self._group.is_alone:
+            return error
+        said = self._group.texts(f"{int(not has_huge_values(batch))}{error}")
+        return TrainingError(min(said, key=lambda text: text[0])[1:])
 
     def finish_epoch(self) -> EpochRecord:
         """Measure the held-out error, note the epoch and move to the next one.
@@ -164,6 +196,7 @@ class Trainer:
         self.sums = EpochSums.empty(list(self._terms))
         stops_early = held_out.error is not None and self._stopping.is_over(epoch)
         self.is_over = stops_early or self.epoch >= config.train.epochs
+        self._stop.agree()
         return record
 
     def _measure(self) -> HeldOutError:

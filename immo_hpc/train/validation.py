@@ -18,10 +18,12 @@ from torch import Tensor
 from immo_hpc.data.batches import Batch, LayerBatch, whole
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.nn import ImmoModel
+from immo_hpc.train.distributed import ALONE, Group
 from immo_kernels import MaskStream, dynamic_mask, masked_wmse
 
 _STREAM = MaskStream(seed=20_261_120, epoch=0)
 _KEEP = 0.75
+BATCH_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class HeldOut:
 
     Args:
         cohort: Prepared cohort; kept on ``device`` in batches.
-        index: Places of the held-out samples, ``(sample,)``, int64.
+        index: Places of the held-out samples of this process, ``(sample,)``, int64.
         device: Where the model is.
         batch_size: Samples that go through the model at once.
+        group: Processes whose held-out samples are measured together.
     """
 
     def __init__(
@@ -64,9 +67,12 @@ class HeldOut:
         cohort: PreparedCohort,
         index: NDArray[np.int64],
         device: torch.device,
-        batch_size: int = 1024,
+        batch_size: int = BATCH_SIZE,
+        group: Group = ALONE,
     ) -> None:
-        self._batches = list(whole(cohort, index, batch_size=batch_size, device=device))
+        batches = whole(cohort, index, batch_size=batch_size, device=device)
+        self._batches = list(batches) if len(index) else []
+        self._group = group
         self._offsets, offset = {}, 0
         for name, layer in cohort.layers.items():
             self._offsets[name] = offset
@@ -84,6 +90,7 @@ class HeldOut:
             self._hide_values(model, batch, present, values)
             self._hide_layers(model, batch, present, layers)
         model.train(was_training)
+        self._add_others(*values.values(), *layers.values())
         return HeldOutError(
             {name: mean.value() for name, mean in values.items()},
             {name: mean.value() for name, mean in layers.items()},
@@ -144,6 +151,14 @@ class HeldOut:
             residual = torch.where(observed, x_hat, 0) - torch.where(observed, x, 0)
             means[name].add(residual.square().sum(), observed.sum())
 
+    def _add_others(self, *means: _Mean) -> None:
+        """Make sums those of all processes."""
+        if self._group.is_alone:
+            return
+        own = torch.tensor([mean.sums for mean in means], dtype=torch.float64)
+        for mean, sums in zip(means, self._group.all_sum(own.view(-1)).view(-1, 2), strict=True):
+            mean.sums = (float(sums[0]), float(sums[1]))
+
     def _masked(self, name: str, layer: LayerBatch, sample_uid: Tensor, keep: float) -> Tensor:
         return dynamic_mask(
             layer.values,
@@ -156,11 +171,11 @@ class HeldOut:
 
 class _Mean:
     def __init__(self) -> None:
-        self._total = self._count = 0.0
+        self.sums = (0.0, 0.0)
 
     def add(self, total: Tensor, count: Tensor) -> None:
-        self._total += float(total)
-        self._count += float(count)
+        self.sums = (self.sums[0] + float(total), self.sums[1] + float(count))
 
     def value(self) -> float | None:
-        return self._total / self._count if self._count else None
+        total, count = self.sums
+        return total / count if count else None

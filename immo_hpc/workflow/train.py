@@ -9,6 +9,7 @@ from immo_hpc.config import ImmoConfig, load_config
 from immo_hpc.data.manifest import Manifest, read_manifest
 from immo_hpc.errors import ConfigError
 from immo_hpc.train import EpochRecord, RunFolder, Training, train_run
+from immo_hpc.train.distributed import ALONE, Group, joined
 from immo_hpc.workflow.outcome import Outcome
 
 # Called with the record of a finished epoch and the most epochs there may be.
@@ -25,11 +26,15 @@ def train(
     resume: bool = False,
     wait_s: float = 0.0,
     on_epoch: OnEpoch | None = None,
-) -> Outcome:
+) -> Outcome | None:
     """Train on shards into a run folder; see `immo_hpc.train.train_run`.
 
     A resumed run keeps the configuration it was started with unless one is given, and then
-    the two must agree.
+    the two must agree. If the environment says that this process is one of several (torchrun,
+    srun), they train together.
+
+    Returns:
+        What was trained; None on all processes but the first, which speaks for them.
 
     Raises:
         ConfigError: If the configuration does not fit the shards.
@@ -39,11 +44,25 @@ def train(
     manifest = read_manifest(shards)
     folder = RunFolder(run)
     is_given = config is not None or recipe != "default" or bool(assignments)
-    if resume and folder.exists and not is_given:
-        settings = folder.read_config()
-    else:
-        settings = settings_for(manifest, shards, config, recipe, assignments)
-    training = train_settled(shards, run, settings, resume=resume, wait_s=wait_s, on_epoch=on_epoch)
+
+    def settle() -> ImmoConfig:
+        if resume and folder.exists and not is_given:
+            return folder.read_config()
+        return settings_for(manifest, shards, config, recipe, assignments)
+
+    with joined() as group:
+        settings = group.on_each(settle)
+        training = train_settled(
+            shards,
+            run,
+            settings,
+            resume=resume,
+            wait_s=wait_s,
+            on_epoch=on_epoch if group.is_first else None,
+            group=group,
+        )
+    if not group.is_first:
+        return None
     return Outcome(*_describe(run, training), notices=training.notices)
 
 
@@ -55,11 +74,14 @@ def train_settled(
     resume: bool = False,
     wait_s: float = 0.0,
     on_epoch: OnEpoch | None = None,
+    group: Group = ALONE,
 ) -> Training:
     """`train_run` with an ``on_epoch`` that is also told the most epochs."""
     epochs = settings.train.epochs
     tell = None if on_epoch is None else lambda record: on_epoch(record, epochs)
-    return train_run(shards, run, settings, resume=resume, wait_s=wait_s, on_epoch=tell)
+    return train_run(
+        shards, run, settings, resume=resume, wait_s=wait_s, on_epoch=tell, group=group
+    )
 
 
 def settings_for(

@@ -10,7 +10,9 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from immo_hpc.errors import UsageError
@@ -76,6 +78,13 @@ class Source(Protocol):
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Every sample once, in the order of that epoch, from batch ``start`` on."""
+
+    def dealt(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places of all samples in the order of that epoch, and the process that gets each.
+
+        A batch of all processes is the next ``batch_size`` of them; that of one process is
+        what it gets of these, in the same order.
+        """
 
 
 def require_batches(num_samples: int, batch_size: int) -> None:

@@ -85,7 +85,7 @@ class BatchSource:
         self._seed = seed
         self._rank, self._world_size = rank, world_size
         self._device = torch.device(device)
-        self._uid = cohort.sample_uid[index]
+        self._index, self._uid = index, cohort.sample_uid[index]
         measured = cohort.measured()[index]
         self._patterns = patterns(measured) if balance == "pattern" else None
         stays = self._device if _fits(cohort, measured, self._device) else torch.device("cpu")
@@ -121,8 +121,7 @@ class BatchSource:
             UsageError: If ``start`` is out of range.
         """
         require_start(start, self.num_batches, self.num_samples)
-        draws = random_draws(self._seed, epoch, 2 * self.num_samples)
-        order = _order(draws, self._patterns)
+        order = self._order(epoch)
         # Every batch has its own samples of this process one after the other.
         place = np.arange(self.num_samples) % self._batch_size
         mine = place % self._world_size == self._rank
@@ -138,6 +137,15 @@ class BatchSource:
             parts = [plan.batches(first, stop) for plan in plans.values()]
             for part in zip(uids, *parts, strict=True):
                 yield Batch(part[0], dict(zip(plans, part[1:], strict=True)))
+
+    def dealt(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places in the cohort of all samples in order, and the process that gets each."""
+        place = np.arange(self.num_samples) % self._batch_size
+        return self._index[self._order(epoch)], place % self._world_size
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        draws = random_draws(self._seed, epoch, 2 * self.num_samples)
+        return _order(draws, self._patterns)
 
 
 class _ResidentLayer:

@@ -16,7 +16,7 @@ from immo_hpc.data.stream.background import Background
 from immo_hpc.data.stream.groups import GroupReader
 from immo_hpc.data.stream.index import ShardIndex
 from immo_hpc.data.stream.memory import Memory
-from immo_hpc.data.stream.order import LANES, stream_order
+from immo_hpc.data.stream.order import LANES, StreamOrder, stream_order
 from immo_hpc.data.stream.plan import plan_windows
 from immo_hpc.data.stream.windows import Window, WindowFiller
 from immo_hpc.errors import UsageError
@@ -148,6 +148,22 @@ class StreamSource:
             del used
 
     def _windows(self, epoch: int, start: int, is_stopped: Callable[[], bool]) -> Iterator[Window]:
+        plans = plan_windows(
+            self._order(epoch),
+            batch_size=self._batch_size,
+            start=start,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+        with self._reader:
+            yield from self._filler.windows(plans, is_stopped)
+
+    def dealt(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places in the shards of all samples in order, and the process that gets each."""
+        order = self._order(epoch)
+        return order.places, order.lanes % self._world_size
+
+    def _order(self, epoch: int) -> StreamOrder:
         order = stream_order(
             self._groups,
             self._bytes,
@@ -156,16 +172,7 @@ class StreamSource:
             window_bytes=self.window_bytes,
             patterns=self._patterns,
         )
-        order = replace(order, places=self._chosen[order.places])
-        plans = plan_windows(
-            order,
-            batch_size=self._batch_size,
-            start=start,
-            rank=self._rank,
-            world_size=self._world_size,
-        )
-        with self._reader:
-            yield from self._filler.windows(plans, is_stopped)
+        return replace(order, places=self._chosen[order.places])
 
 
 class _Used:
