@@ -20,7 +20,7 @@ from immo_hpc.config import ImmoConfig
 from immo_hpc.search.build import build_space
 from immo_hpc.search.dimension import Dimension
 from immo_hpc.search.space import Params, Space
-from immo_hpc.search.study import Plan, Trial
+from immo_hpc.search.study import Plan, Report, Trial
 from immo_hpc.search.study.work import TrialFailed
 from immo_hpc.search.suggest import SAMPLERS, Question, SamplerName, Seen, suggest
 
@@ -194,7 +194,7 @@ def trained_surface(shards: Path, trials_plan: Plan) -> Surface:
         with tempfile.TemporaryDirectory(prefix="immo-bench-") as folder:
             trial = Trial(0, params, trials_plan.config.seed, "bench")
             try:
-                return measure(Path(folder), trial, lambda step, value: None).values[0]
+                return measure(Path(folder), trial, Report()).values[0]
             except TrialFailed:
                 return float("inf")
 

@@ -86,6 +86,7 @@ class TrainingObjective:
             )
 
         def on_epoch(record: EpochRecord) -> None:
+            report.check()
             # Later folds refine the value; what compares at an epoch is the first one.
             if fold == 0 and record.validation is not None:
                 report(record.epoch, record.validation)
@@ -114,8 +115,10 @@ class TrainingObjective:
 
     def _values(self, run: RunFolder, cohort: PreparedCohort) -> dict[str, float]:
         saved = load_model(run.path)
-        records = read_metrics(run.metrics)
-        kept = next(record for record in records if record.epoch == saved.best_epoch)
+        # By epoch: one that a lost worker wrote as well counts once.
+        records = {record.epoch: record for record in read_metrics(run.metrics)}
+        assert saved.best_epoch is not None
+        kept = records[saved.best_epoch]
         assert kept.validation is not None
         num_weights = sum(parameter.numel() for parameter in saved.model.parameters())
         num_seen = len(records) * len(cohort.indices("train"))

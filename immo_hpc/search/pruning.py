@@ -45,6 +45,11 @@ class Pruning:
     def __init__(self, pruner: str, space: Space) -> None:
         self._pruner, self._space = pruner, space
 
+    @property
+    def is_on(self) -> bool:
+        """False if no trial is ever ended."""
+        return self._pruner != "none"
+
     def is_behind(self, own: Steps, others: Sequence[Steps]) -> bool:
         """True if a trial is to be ended.
 
@@ -52,7 +57,7 @@ class Pruning:
             own: Its (step, value) pairs so far, lower values better.
             others: Those of the complete trials.
         """
-        if self._pruner == "none" or not own:
+        if not (self.is_on and own):
             return False
         import optuna
 

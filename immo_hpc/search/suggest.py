@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.stats import qmc
 
 from immo_hpc.search.dimension import Dimension, Value
+from immo_hpc.search.points import drawn_point, sobol_point
 from immo_hpc.search.space import Params, Space
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def suggest(question: Question, seen: Sequence[Seen], number: int, attempt: int 
     """
     num_known = sum(item.values is not None for item in seen)
     if attempt or question.sampler == "random":
-        return _drawn(question, number, attempt)
+        return drawn_point(question.space, [question.seed, number, attempt])
     if num_known < NUM_START:
-        return _spread(question, number)
+        return sobol_point(question.space, derived_seed(question.seed), number)
     return _asked(question, seen, number)
 
 
@@ -210,42 +210,3 @@ def _suggested(trial: optuna.Trial, dimension: Dimension) -> Value:
     if dimension.kind == "int":
         return trial.suggest_int(dimension.key, int(low), int(high), log=dimension.log)
     return trial.suggest_float(dimension.key, low, high, log=dimension.log)
-
-
-def _spread(question: Question, number: int) -> Params:
-    """Point ``number`` of a scrambled Sobol sequence: spread out, and never the same twice."""
-    num_dims = len(question.space.dimensions)
-    sequence = qmc.Sobol(num_dims, seed=np.random.default_rng(derived_seed(question.seed)))
-    if number:
-        sequence.fast_forward(number)
-    return _point(question.space, sequence.random(1)[0].tolist())
-
-
-def _drawn(question: Question, number: int, attempt: int) -> Params:
-    rng = np.random.default_rng([question.seed, number, attempt])
-    return _point(question.space, rng.random(len(question.space.dimensions)).tolist())
-
-
-def _point(space: Space, uniform: Sequence[float]) -> Params:
-    """The point at these places of the unit cube, one number a dimension, active or not."""
-    params: Params = {}
-    for dimension, place in zip(space.dimensions, uniform, strict=True):
-        if dimension.applies({**space.fixed, **params}):
-            params[dimension.key] = _at(dimension, place)
-    return params
-
-
-def _at(dimension: Dimension, place: float) -> Value:
-    if dimension.kind == "choice":
-        return dimension.choices[
-            min(int(place * len(dimension.choices)), len(dimension.choices) - 1)
-        ]
-    assert dimension.low is not None
-    assert dimension.high is not None
-    # A whole number owns the interval of half a unit to both sides.
-    half = 0.5 if dimension.kind == "int" else 0.0
-    low, high = dimension.low - half, dimension.high + half
-    value = low * (high / low) ** place if dimension.log else low + place * (high - low)
-    if dimension.kind == "int":
-        return int(min(max(round(value), dimension.low), dimension.high))
-    return min(max(value, dimension.low), dimension.high)

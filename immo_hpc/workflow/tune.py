@@ -18,7 +18,7 @@ from immo_hpc.search.warm import comparable, warm_start
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.train import settings_for
 from immo_hpc.workflow.tuning.telling import told
-from immo_hpc.workflow.tuning.workers import supervise
+from immo_hpc.workflow.tuning.workers import is_further_worker, supervise
 
 if TYPE_CHECKING:
     from immo_hpc.search.objective import TrainingObjective
@@ -89,7 +89,8 @@ def tune(
         is_done = supervise(shards, folder, plan, workers, hours, say)
     else:
         is_done = work(shards, folder, plan, hours=hours, say=say)
-    outcome = told(folder, write=is_done)
+    # A further worker leaves the telling to the process that started it.
+    outcome = told(folder, write=is_done and not is_further_worker())
     return Outcome(outcome.values, outcome.summary, (*notices, *outcome.notices))
 
 

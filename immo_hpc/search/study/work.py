@@ -44,8 +44,29 @@ class Measured:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-# Told (step, value) of the measure that pruning looks at; raises TrialPruned.
-Report = Callable[[int, float], None]
+class TrialLost(Exception):
+    """Raised through the training of a trial that another worker has taken over."""
+
+
+class Report:
+    """What a measurement tells while it runs; here nobody listens."""
+
+    def __call__(self, step: int, value: float) -> None:
+        """Take note of the measure that pruning looks at.
+
+        Raises:
+            TrialPruned: If the trial is to be ended.
+            TrialLost: As in `check`.
+        """
+
+    def check(self) -> None:
+        """To be called now and then.
+
+        Raises:
+            TrialLost: If the trial is another worker's now.
+        """
+
+
 # Measures a trial in its folder, going on with what an earlier attempt left there.
 Evaluate = Callable[[Path, Trial, Report], Measured]
 
@@ -134,49 +155,69 @@ class Worker:
 
     def _measure(self, ledger: Ledger, slot: Slot) -> None:
         began = time.monotonic()
-        steps: dict[int, float] = {}
+        # Trainings on other seeds are wanted to their end.
+        pruning = self._pruning if ledger is self._trials else None
+        report = _Listener(slot, ledger, pruning)
         try:
-            measured = self.evaluate(slot.folder, slot.trial, self._reporter(slot, ledger, steps))
+            measured = self.evaluate(slot.folder, slot.trial, report)
+            report.check()
             result = Result("complete", measured.values, detail=measured.detail)
         except TrialPruned as pruned:
             result = Result("pruned", reason=str(pruned))
         except TrialFailed as error:
             result = Result("failed", reason=str(error))
+        except TrialLost:
+            # This process stood still for too long; whoever has the trial now finishes it.
+            slot.lease.release()
+            self.say(f"trial {slot.name}: another worker took it over")
+            return
         except BaseException:
             note(slot, "left", seconds=time.monotonic() - began)
             self._mark(ledger, slot, mark_of(slot.folder))
             slot.lease.release()
             raise
         seconds = slot.spent_s + time.monotonic() - began
-        reported = tuple(sorted(steps.items()))
-        result = Result(**{**vars(result), "intermediate": reported})
+        result = Result(**{**vars(result), "intermediate": tuple(report.steps)})
         finish(ledger, slot.name, result, slot.attempt, seconds)
         self._mark(ledger, slot, "finished")
         slot.lease.release()
         self.say(describe(slot.name, ledger.results[slot.name], self.plan))
 
-    def _reporter(self, slot: Slot, ledger: Ledger, steps: dict[int, float]) -> Report:
-        learnt_at = float("-inf")
-
-        def report(step: int, value: float) -> None:
-            nonlocal learnt_at
-            steps[step] = value
-            if self.plan.pruner == "none" or ledger is not self._trials:
-                return
-            if time.monotonic() - learnt_at >= _LEARN_S:
-                ledger.sync()
-                learnt_at = time.monotonic()
-            others = [result.intermediate for _, result in ledger.finished("complete")]
-            if self._pruning.is_behind(sorted(steps.items()), others):
-                message = f"behind the others at step {step}"
-                raise TrialPruned(message)
-
-        return report
-
     def _mark(self, ledger: Ledger, slot: Slot, mark: str) -> None:
         """Leave a sign of progress for those who count files."""
         if mark:
             write_text(self.folder.progress / f"{ledger.path.name}-{slot.name}-{mark}", "")
+
+
+class _Listener(Report):
+    """Remembers the steps of a trial, prunes it, and knows whether it is still ours."""
+
+    def __init__(self, slot: Slot, ledger: Ledger, pruning: Pruning | None) -> None:
+        self._slot, self._ledger, self._pruning = slot, ledger, pruning
+        self._steps: dict[int, float] = {}
+        self._learnt_at = float("-inf")
+
+    @property
+    def steps(self) -> list[tuple[int, float]]:
+        """Steps and values so far, in order."""
+        return sorted(self._steps.items())
+
+    def __call__(self, step: int, value: float) -> None:
+        self.check()
+        self._steps[step] = value
+        if self._pruning is None or not self._pruning.is_on:
+            return
+        if time.monotonic() - self._learnt_at >= _LEARN_S:
+            self._ledger.sync()
+            self._learnt_at = time.monotonic()
+        others = [result.intermediate for _, result in self._ledger.finished("complete")]
+        if self._pruning.is_behind(self.steps, others):
+            message = f"behind the others at step {step}"
+            raise TrialPruned(message)
+
+    def check(self) -> None:
+        if not self._slot.lease.is_ours():
+            raise TrialLost
 
 
 def describe(name: str, result: Result, plan: Plan) -> str:

@@ -79,6 +79,11 @@ def supervise(
     return deadline is None or time.monotonic() < deadline
 
 
+def is_further_worker() -> bool:
+    """True if this process is one of those that `supervise` starts."""
+    return PARENT in os.environ
+
+
 def end_with_parent() -> None:
     """Have this process, if it is such a worker, asked to stop when its parent is gone."""
     parent = os.environ.get(PARENT)

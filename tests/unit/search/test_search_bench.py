@@ -18,6 +18,7 @@ from immo_hpc.bench.search_quality import (
 )
 from immo_hpc.errors import UsageError
 from immo_hpc.search import suggest as suggesting
+from immo_hpc.search.points import drawn_point
 from immo_hpc.search.suggest import Question, Seen
 
 
@@ -48,7 +49,7 @@ def test_simulated_workers_know_only_what_has_ended(monkeypatch):
 
     def note(question, seen, number):
         asked.append((number, [item.values is None for item in seen]))
-        return suggesting._drawn(question, number, 0)
+        return drawn_point(question.space, [number])
 
     monkeypatch.setattr("immo_hpc.bench.search_quality.suggest", note)
     ended = simulate(Question(space, seed=3), lambda params: 1.0, 4, 12)

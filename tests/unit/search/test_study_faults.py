@@ -14,6 +14,7 @@ from immo_hpc.lease import take as take_module
 from immo_hpc.search.study import Goal, Ledger, Measured, TrialFailed, Worker
 from immo_hpc.search.study.records import Result, add_result, trial_name
 from immo_hpc.search.study.slots import MOST_FRUITLESS, read_lines
+from immo_hpc.train.interrupt import StopRequest
 
 
 def ledger_of(folder):
@@ -218,3 +219,30 @@ def test_names_without_hard_links(study, run_worker, monkeypatch):
     assert sorted(path.name for path in folder.trials.iterdir()) == [
         trial_name(number) for number in range(3)
     ]
+
+
+def test_a_worker_that_stood_still_leaves_its_trial_to_who_took_it_over(study, run_worker):
+    folder, _ = study(goal=Goal(trials=1, top=0))
+    lease = folder.trials / "00000" / "worker.lease"
+    said, times = [], []
+
+    def evaluate(place, trial, report):
+        times.append(trial.number)
+        if len(times) == 1:
+            # Meanwhile: taken over, finished, given up again.
+            add_result(place, Result("complete", (0.25,)))
+            lease.unlink()
+        report(0, 1.0)
+        return Measured((9.0,))
+
+    assert run_worker(folder, evaluate, say=said.append)
+    assert times == [0]
+    assert ledger_of(folder).results["00000"].values == (0.25,)
+    assert "another worker took it over" in said[0]
+
+
+def test_a_request_to_stop_reaches_those_around_it():
+    with StopRequest() as outer:
+        with StopRequest() as inner:
+            signal.raise_signal(signal.SIGUSR2)
+        assert (inner.name, outer.name) == ("SIGUSR2", "SIGUSR2")
