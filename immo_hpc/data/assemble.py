@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from immo_hpc.data.blocks import gather, row_blocks
+from immo_hpc.data.blocks import is_turned, row_blocks
 from immo_hpc.data.check import check_values, examples, require_unique
 from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.description import CohortDescription, LayerDescription
 from immo_hpc.data.kinds import guess_kind, parts_of
+from immo_hpc.data.matrices import gather
 from immo_hpc.data.orient import oriented
 from immo_hpc.data.sample_table import SampleTable, settle_samples
 from immo_hpc.data.tables import ID_COLUMN, Table, choose
@@ -147,12 +148,27 @@ def _empty(
         values: ``(row, feature)``, float32, NaN = missing.
         counted: Rows that count for the features, ``(row,)``, bool; all if not given.
     """
+    if is_turned(values):
+        return _empty_turned(values.T, counted)
     rows = np.empty(len(values), dtype=np.bool_)
     columns = np.ones(values.shape[1], dtype=np.bool_)
     for places, block in row_blocks(values):
         missing = np.isnan(block)
         rows[places] = missing.all(axis=1)
         columns &= (missing if counted is None else missing[counted[places]]).all(axis=0)
+    return rows, columns
+
+
+def _empty_turned(
+    values: NDArray[np.float32], counted: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """As `_empty`, of a matrix whose transpose is on disk, ``(feature, row)``."""
+    rows = np.ones(values.shape[1], dtype=np.bool_)
+    columns = np.empty(len(values), dtype=np.bool_)
+    for places, block in row_blocks(values):
+        missing = np.isnan(block)
+        rows &= missing.all(axis=0)
+        columns[places] = (missing if counted is None else missing[:, counted]).all(axis=1)
     return rows, columns
 
 

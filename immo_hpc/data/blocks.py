@@ -1,25 +1,22 @@
 """Walking matrices block by block, so that one larger than memory never has to be in memory.
 
-A matrix on disk is a read-only, C-contiguous ``np.memmap``. It is read with ``pread`` into small
-buffers instead of through its mapping: pages of a mapping count as resident memory of the
-process, pages of the file cache do not. Legend of shapes as in `immo_hpc.data.cohort`.
+A matrix on disk is a read-only, C-contiguous ``np.memmap``, or the transpose of one: a table that
+was turned round. It is read with ``pread`` into small buffers instead of through its mapping:
+pages of a mapping count as resident memory of the process, pages of the file cache do not.
+Legend of shapes as in `immo_hpc.data.cohort`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from immo_hpc.work import WorkFolder
 
 BLOCK_BYTES = 64 << 20
 _ITEM = np.dtype(np.float32).itemsize
@@ -60,52 +57,11 @@ def row_blocks(
                 yield places, _chosen(read, places, values.shape[1])
 
 
-def gather(
-    values: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64] | None = None,
-    *,
-    scratch: Path | None = None,
-) -> NDArray[np.float32]:
-    """Rows and columns of a matrix, in the order given.
-
-    Args:
-        values: ``(row, feature)``, float32; an array or a matrix on disk.
-        rows: Rows to take, ``(chosen row,)``.
-        columns: Columns to take, ``(chosen feature,)``; all if not given.
-        scratch: Folder for the outcome where ``values`` is a matrix on disk. The same request
-            finds the file of an earlier one.
-
-    Returns:
-        ``(chosen row, chosen feature)``, float32: ``values`` itself if nothing changes, a
-        matrix on disk if ``scratch`` is given and ``values`` is one, else an array.
-
-    Raises:
-        OutputError: If ``scratch`` cannot be written.
-    """
-    if columns is not None and _is_all(columns, values.shape[1]):
-        columns = None
-    if columns is None and _is_all(rows, len(values)):
-        return values
-    shape = (len(rows), values.shape[1] if columns is None else len(columns))
-    if scratch is not None and on_disk(values) and 0 not in shape:
-        blocks = (
-            block if columns is None else block[:, columns] for _, block in row_blocks(values, rows)
-        )
-        return kept_matrix(scratch, _gathered_name(values, rows, columns), shape, blocks)
-    taken = np.empty(shape, dtype=np.float32)
-    filled = 0
-    for _, block in row_blocks(values, rows):
-        taken[filled : filled + len(block)] = block if columns is None else block[:, columns]
-        filled += len(block)
-    return taken
-
-
 def on_disk(values: NDArray[np.float32]) -> bool:
     """True for a matrix on disk that can be read without its mapping."""
     return (
         isinstance(values, np.memmap)
-        and values.flags.c_contiguous
+        and (values.flags.c_contiguous or values.flags.f_contiguous)
         and values.ndim == 2
         and values.dtype == np.float32
         and getattr(values, "filename", None) is not None
@@ -113,36 +69,9 @@ def on_disk(values: NDArray[np.float32]) -> bool:
     )
 
 
-def open_matrix(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A file of float32 in row order as a read-only matrix, ``(row, feature)``."""
-    if 0 in shape:
-        return np.empty(shape, dtype=np.float32)
-    return np.memmap(file, dtype=np.float32, mode="r", shape=shape)
-
-
-def kept_matrix(
-    scratch: Path, name: str, shape: tuple[int, int], blocks: Iterable[NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """The matrix ``scratch/name``, written from blocks of rows unless it is there already.
-
-    Processes that share ``scratch`` write it once.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-
-    def write(_: str, temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            for block in blocks:
-                write_rows(stream, block)
-
-    WorkFolder(scratch).do_all([name], write)
-    return open_matrix(scratch / name, shape)
-
-
-def write_rows(stream: Any, rows: NDArray[np.float32]) -> None:
-    """Append rows, ``(row, feature)``, to a file opened for writing bytes."""
-    stream.write(np.ascontiguousarray(rows, dtype=np.float32).data.cast("B"))
+def is_turned(values: NDArray[np.float32]) -> bool:
+    """True for a matrix on disk whose columns, not its rows, lie one after the other."""
+    return on_disk(values) and not values.flags.c_contiguous
 
 
 def rows_in(num_features: int, block_bytes: int = BLOCK_BYTES) -> int:
@@ -163,8 +92,11 @@ def _reader(values: NDArray[np.float32]) -> Iterator[Any]:
         return
     origin, width = file_offset(values), values.shape[1]
     descriptor = os.open(values.filename, os.O_RDONLY)  # type: ignore[attr-defined]
+    turned = is_turned(values)
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
+        if turned:
+            return read_turned(descriptor, origin, values.shape[::-1], start, stop)
         block = np.empty((stop - start, width), dtype=np.float32)
         fill(descriptor, block.data.cast("B"), origin + start * width * _ITEM)
         return block
@@ -173,6 +105,25 @@ def _reader(values: NDArray[np.float32]) -> Iterator[Any]:
         yield read
     finally:
         os.close(descriptor)
+
+
+def read_turned(
+    descriptor: int, origin: int, shape: tuple[int, ...], start: int, stop: int
+) -> NDArray[np.float32]:
+    """Columns ``start`` to ``stop`` of a matrix in a file as rows, ``(stop - start, row)``.
+
+    Args:
+        descriptor: The open file.
+        origin: Byte at which the matrix begins.
+        shape: Its rows and columns.
+        start: First column.
+        stop: Column after the last one.
+    """
+    height, width = shape
+    tile = np.empty((height, stop - start), dtype=np.float32)
+    for row in range(height):
+        fill(descriptor, tile[row].data.cast("B"), origin + (row * width + start) * _ITEM)
+    return np.ascontiguousarray(tile.T)
 
 
 def _chosen(read: Any, places: NDArray[np.int64], width: int) -> NDArray[np.float32]:
@@ -210,18 +161,3 @@ def fill(descriptor: int, buffer: memoryview, offset: int) -> None:
             message = f"the file ends at byte {offset}, {len(buffer)} bytes too early"
             raise EOFError(message)
         buffer, offset = buffer[got:], offset + got
-
-
-def _is_all(places: NDArray[np.int64], count: int) -> bool:
-    return len(places) == count and bool((places == np.arange(count)).all())
-
-
-def _gathered_name(values: Any, rows: NDArray[np.int64], columns: NDArray[np.int64] | None) -> str:
-    stat = Path(values.filename).stat()
-    key = hashlib.blake2b(digest_size=12)
-    key.update(f"{values.filename} {stat.st_size} {stat.st_mtime_ns} {values.shape}".encode())
-    key.update(str(file_offset(values)).encode())
-    key.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes())
-    if columns is not None:
-        key.update(b"columns" + np.ascontiguousarray(columns, dtype=np.int64).tobytes())
-    return f"{Path(values.filename).name.partition('.')[0]}.{key.hexdigest()}.f32"

@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind
-from immo_hpc.data.blocks import gather, on_disk
+from immo_hpc.data.blocks import on_disk
+from immo_hpc.data.matrices import gather
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind
-from immo_hpc.data.blocks import gather
+from immo_hpc.data.matrices import gather
 
 # Enough rows for shares and medians, few enough for tables larger than memory.
 _ROWS_LOOKED_AT = 4000

@@ -19,10 +19,10 @@ from immo_hpc.data.assemble import (
     refuse_strangers,
     tell_strangers,
 )
-from immo_hpc.data.blocks import gather
 from immo_hpc.data.check import choices, require_unique
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription
+from immo_hpc.data.matrices import gather
 from immo_hpc.data.sources import Source, open_source
 from immo_hpc.data.tables import Table
 from immo_hpc.data.unite import united_samples, united_table

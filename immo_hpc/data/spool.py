@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from immo_hpc.data.blocks import open_matrix, write_rows
+from immo_hpc.data.matrices import open_matrix, write_rows
 from immo_hpc.data.streams import TableStream
 from immo_hpc.data.tables import Table
 from immo_hpc.errors import CohortError, OutputError

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from immo_hpc.data.blocks import gather
+from immo_hpc.data.matrices import gather
 from immo_hpc.errors import CohortError, OutputError
 
 ID_COLUMN = "sample_id"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.data.blocks import file_offset, fill, kept_matrix, on_disk
+from immo_hpc.data.blocks import on_disk, read_turned
 from immo_hpc.files import refuse_output
 
 # A block holds a piece of every row of the matrix, so it has to be large for the pieces, each
@@ -25,21 +25,11 @@ _ITEM = np.dtype(np.float32).itemsize
 
 
 def turned(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The matrix with its columns as rows, ``(feature, row)``, C-contiguous.
+    """The matrix with its columns as rows, ``(feature, row)``.
 
-    A matrix on disk becomes one beside it, which a later call finds again.
-
-    Raises:
-        OutputError: If the folder of the matrix cannot be written.
+    A matrix on disk stays where it is, and is read the other way round.
     """
-    if not on_disk(values):
-        return np.ascontiguousarray(values.T)
-    source = Path(values.filename)  # type: ignore[attr-defined]
-    name = f"{source.name.removesuffix('.f32')}.{file_offset(values)}.turned.f32"
-    shape = (values.shape[1], values.shape[0])
-    with source.open("rb") as stream:
-        blocks = _turned_blocks(stream.fileno(), file_offset(values), values.shape)
-        return kept_matrix(source.parent, name, shape, blocks)
+    return values.T if on_disk(values) else np.ascontiguousarray(values.T)
 
 
 class ColumnFile:
@@ -94,8 +84,4 @@ def _turned_blocks(
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
     for start in range(0, width, step):
-        stop = min(start + step, width)
-        tile = np.empty((height, stop - start), dtype=np.float32)
-        for row in range(height):
-            fill(descriptor, tile[row].data.cast("B"), origin + (row * width + start) * _ITEM)
-        yield np.ascontiguousarray(tile.T)
+        yield read_turned(descriptor, origin, shape, start, min(start + step, width))

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from immo_hpc.data.blocks import file_offset, kept_matrix, on_disk, row_blocks
+from immo_hpc.data.blocks import file_offset, is_turned, on_disk, row_blocks
+from immo_hpc.data.matrices import kept_matrix
 from immo_hpc.data.tables import MISSING_TEXTS, Table
 
 _WHOLE_FLOAT = re.compile(r"[+-]?\d+\.0+")
@@ -108,7 +109,8 @@ def _united_name(tables: Sequence[Table]) -> str:
         key.update("\0".join(table.features).encode() + b"\1")
         if on_disk(table.values):
             matrix: Any = table.values
-            key.update(f"{matrix.filename} {file_offset(matrix)} {matrix.shape}".encode())
+            where = f"{matrix.filename} {file_offset(matrix)} {matrix.shape} {is_turned(matrix)}"
+            key.update(where.encode())
         else:
             key.update(np.ascontiguousarray(table.values).tobytes())
     return f"{tables[0].name}.{key.hexdigest()}.f32"

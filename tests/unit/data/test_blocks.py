@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from immo_hpc.data.blocks import gather, on_disk, open_matrix, row_blocks
+from immo_hpc.data.blocks import is_turned, on_disk, row_blocks
+from immo_hpc.data.matrices import gather, open_matrix
 from immo_hpc.errors import OutputError
 
 
@@ -35,7 +36,9 @@ def test_blocks_are_the_rows_asked_for(tmp_path_factory, drawn):
     matrix = on_file(tmp_path_factory.mktemp("blocks"), values, before=before)
     chosen = None if rows is None else np.array(rows, dtype=np.int64)
     wanted = values if rows is None else values[chosen]
-    for source in (values, matrix):
+    turned = on_file(tmp_path_factory.mktemp("turned"), values.T.copy(), before=before).T
+    assert is_turned(turned) == (1 not in values.shape)
+    for source in (values, matrix, turned):
         blocks = list(row_blocks(source, chosen, block_bytes=block_bytes))
         if blocks:
             np.testing.assert_array_equal(np.concatenate([b for _, b in blocks]), wanted)
@@ -56,11 +59,14 @@ def test_gather_is_indexing(tmp_path_factory, drawn):
     chosen = np.arange(len(values)) if rows is None else np.array(rows, dtype=np.int64)
     places = None if columns is None else np.array(columns)
     wanted = values[chosen] if places is None else values[chosen][:, places]
-    for source, scratch in ((values, None), (values, folder), (matrix, None), (matrix, folder)):
-        taken = gather(source, chosen, places, scratch=scratch)
-        np.testing.assert_array_equal(taken, wanted)
-        if source is matrix and scratch is folder and wanted.size:
-            assert on_disk(taken)
+    turned = on_file(tmp_path_factory.mktemp("turned"), values.T.copy(), before=before).T
+    for source in (values, matrix, turned):
+        for scratch in (None, folder):
+            taken = gather(source, chosen, places, scratch=scratch)
+            np.testing.assert_array_equal(taken, wanted)
+            assert not is_turned(taken)
+            if source is not values and scratch is folder and wanted.size:
+                assert on_disk(taken)
 
 
 def test_views_of_a_matrix_on_disk_start_where_they_start(tmp_path):

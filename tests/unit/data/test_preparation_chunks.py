@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immo_hpc.config import LAYER_KINDS, PreparationConfig
-from immo_hpc.data.blocks import open_matrix
 from immo_hpc.data.cohort import Cohort, Layer
+from immo_hpc.data.matrices import open_matrix
 from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.preparation import rows as rows_module
 from immo_hpc.data.preparation.rows import TrainingRows, in_folder

@@ -225,6 +225,25 @@ def test_a_table_is_read_once_until_it_changes(tmp_path, monkeypatch):
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_turned_table_in_another_order_is_copied_once(tmp_path, suffix):
+    (tmp_path / "in").mkdir()
+    ids = [f"s{n}" for n in range(9)]
+    values = np.random.default_rng(0).random((5, 11))
+    values[3] = np.nan
+    frame = pd.DataFrame(values, list("abcde"), ["x1", *ids[::-1], "x2"])
+    save(frame, tmp_path / "in", "mg", suffix)
+    lines = [f"{name},a" for name in ids]
+    (tmp_path / "in" / "samples.csv").write_text("\n".join(["sample_id,site", *lines]) + "\n")
+    cohort = read_cohort(tmp_path / "in", scratch=tmp_path / "scratch")
+    assert_same(cohort, read_cohort(tmp_path / "in"))
+    assert cohort.layers["mg"].values.flags.c_contiguous
+    assert cohort.layers["mg"].features == tuple("abce")
+    sizes = sorted(path.stat().st_size for path in (tmp_path / "scratch").iterdir())
+    assert len(sizes) == 2
+    assert sizes[0] == 4 * 9 * 4
+
+
 def test_columns_that_no_pattern_fits_are_not_parsed(tmp_path):
     folder = plain_cohort(tmp_path / "in")
     text = (folder / "mg.tsv").read_text().replace("3.0\n", "a note\n").replace("3.0\r", "note\r")
