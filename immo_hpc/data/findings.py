@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.data.blocks import row_blocks
-from immo_hpc.data.check import class_names, examples, label_problems
+from immo_hpc.data.check import examples
 from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.kinds import are_whole, guess_kind, guess_scale, parts_of
+from immo_hpc.data.labels import class_names, label_problems
 from immo_hpc.data.summary import Finding, LayerSummary, PatternTest, SubjectSummary
 
 _RANK = {"error": 0, "warning": 1, "note": 2}

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind
-from immo_hpc.data.assemble import Parts, assemble
+from immo_hpc.data.assemble import assemble
 from immo_hpc.data.check import choices
 from immo_hpc.data.cohort import Cohort, Roles
 from immo_hpc.data.description import parse_description
+from immo_hpc.data.parts import Parts
 from immo_hpc.data.tables import MISSING_TEXTS, Table, is_number, text_message
 from immo_hpc.errors import CohortError
 

@@ -17,10 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.data.anndata_tables import packages, quiet, tables_from_anndata
-from immo_hpc.data.assemble import Parts, assemble
+from immo_hpc.data.assemble import assemble
 from immo_hpc.data.check import choices
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription, parse_description
+from immo_hpc.data.parts import Parts
 from immo_hpc.errors import CohortError
 
 KIND_KEY = "immo_kind"

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from immo_hpc.data.check import class_names
 from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.labels import class_names
 from immo_hpc.data.summary import Overlap, Pattern, PatternTest
 
 _ALL_SETS_UP_TO = 4

@@ -10,8 +10,9 @@ from pathlib import Path
 from immo_hpc.data.assemble import assemble
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.description import CohortDescription, LayerDescription
+from immo_hpc.data.folder import open_table
 from immo_hpc.data.several import read_united
-from immo_hpc.data.sources import all_layers, open_source, open_table
+from immo_hpc.data.sources import all_layers, open_source
 from immo_hpc.data.streams import held
 from immo_hpc.data.tables import Table
 from immo_hpc.errors import UsageError

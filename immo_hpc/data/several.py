@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from immo_hpc.data.assemble import (
+from immo_hpc.data.assemble import assemble
+from immo_hpc.data.check import choices, require_unique
+from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.description import CohortDescription, LayerDescription
+from immo_hpc.data.matrices import gather
+from immo_hpc.data.parts import (
     Parts,
-    assemble,
     checked_tables,
     names_with_values,
     refuse_strangers,
     tell_strangers,
 )
-from immo_hpc.data.check import choices, require_unique
-from immo_hpc.data.cohort import Cohort
-from immo_hpc.data.description import CohortDescription, LayerDescription
-from immo_hpc.data.matrices import gather
 from immo_hpc.data.sources import Source, open_source
 from immo_hpc.data.tables import Table
 from immo_hpc.data.unite import united_samples, united_table

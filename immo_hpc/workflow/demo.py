@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from immo_hpc.analysis.report import write_report
 from immo_hpc.config import ImmoConfig
-from immo_hpc.data.check import require_labels
 from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.labels import require_labels
 from immo_hpc.errors import ImmoError
 from immo_hpc.files import require_absent
 from immo_hpc.workflow.evaluate import (

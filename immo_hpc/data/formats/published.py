@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from immo_hpc.data.assemble import Parts
 from immo_hpc.data.description import CohortDescription, LayerDescription
 from immo_hpc.data.formats.collections import collection_rows, with_roles
 from immo_hpc.data.formats.found import (
@@ -27,6 +26,7 @@ from immo_hpc.data.formats.metadata import Assays, read_metadata
 from immo_hpc.data.formats.metaphlan import sample_name as metaphlan_name
 from immo_hpc.data.formats.replicates import Joined, joined
 from immo_hpc.data.formats.sniff import FORMAT_TEXTS
+from immo_hpc.data.parts import Parts
 from immo_hpc.data.sample_table import read_sample_table
 from immo_hpc.data.spool import spool_name, spooled
 from immo_hpc.data.streams import TableStream

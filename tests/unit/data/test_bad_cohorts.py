@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from immo_hpc.data.check import class_names, require_labels
 from immo_hpc.data.cohort import Roles
 from immo_hpc.data.frames import cohort_from_frames
+from immo_hpc.data.labels import class_names, require_labels
 from immo_hpc.data.read import read_cohort
 from immo_hpc.errors import CohortError
 
