@@ -137,9 +137,14 @@ def quiet_optuna() -> Iterator[None]:
 
 def _asked(question: Question, seen: Sequence[Seen], number: int) -> Params:
     import optuna
+    from threadpoolctl import threadpool_limits
+
+    if question.sampler == "gp":
+        import torch  # noqa: F401 - its threads can be limited only once they are there
 
     space = question.space
-    with quiet_optuna():
+    # Many small matrices: threads of BLAS and torch on one core cost it eightfold.
+    with quiet_optuna(), threadpool_limits(1):
         sampler = _sampler(question, derived_seed(question.seed, number))
         study = optuna.create_study(directions=list(question.directions), sampler=sampler)
         shown = _shown(question, seen) if question.sampler == "gp" else seen
