@@ -8,12 +8,19 @@ PIP_ARGS ?=
 # Where the demonstration goes: the first of demo, demo-2, demo-3, ... that is free.
 OUT ?= $(shell n=1; out=demo; while [ -e $$out ]; do n=$$((n + 1)); out=demo-$$n; done; echo $$out)
 
-.PHONY: demo test test-clone lint format bench clean help
+# The Apptainer image, and arguments for containers/build.sh.
+IMAGE ?= build/immo.sif
+BUILD ?=
+
+.PHONY: demo test test-clone test-cluster container test-container lint format bench clean help
 
 help:
 	@echo "make demo        install into $(VENV) and run the whole flow on a simulated cohort"
 	@echo "make test        install into $(VENV) and run the test suite"
 	@echo "make test-clone  run 'make demo' in a fresh clone with a fresh environment"
+	@echo "make test-cluster    jobs on a real Slurm, brought up here and taken down again"
+	@echo "make container       Apptainer image $(IMAGE); see docs/containers.md"
+	@echo "make test-container  run the image as its users will, with and without Slurm"
 	@echo "make lint        ruff and mypy"
 	@echo "make bench       measured speed of training and of the kernels on this machine"
 
@@ -36,6 +43,19 @@ test: $(VENV)/.installed-dev
 
 test-clone:
 	bash tests/clone.sh
+
+# Needs Slurm and MariaDB: bash tests/cluster/install.sh --install slurm
+test-cluster: $(VENV)/.installed-dev
+	bash tests/cluster/run.sh $(BIN)/python -m pytest -m cluster --durations=0 tests/cluster
+
+container: $(VENV)/.installed
+	PYTHON=$(abspath $(BIN))/python PIP_ARGS="$(PIP_ARGS)" bash containers/build.sh $(BUILD) $(IMAGE)
+
+# Needs Apptainer too: bash tests/cluster/install.sh --install slurm apptainer
+test-container: $(VENV)/.installed-dev
+	bash containers/check.sh $(IMAGE)
+	IMMO_IMAGE=$(abspath $(IMAGE)) bash tests/cluster/run.sh \
+	  $(BIN)/python -m pytest -m cluster tests/cluster/test_container.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

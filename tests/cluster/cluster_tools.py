@@ -1,0 +1,251 @@
+"""Slurm, jobs and processes as the cluster tests see them.
+
+Everything waits for what it needs to see; nothing relies on how fast the machine is.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+IMMO = Path(sys.executable).with_name("immo")
+
+
+def wait_until(condition, seconds, what):
+    """Wait for ``condition()`` to be true and return it; fail naming ``what`` after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"after {seconds} s still waiting until {what}"
+        time.sleep(0.3)
+    return found
+
+
+def command(*words, **options):
+    """Run a command and return what it prints; fail with what it says."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{words} ended with {done.returncode}: {done.stderr}{done.stdout}"
+    return done.stdout
+
+
+def trainings(run):
+    """Ids of the processes of this machine that train into ``run``, host or container."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        # python .../immo train SHARDS RUN: programs that start it have other first words.
+        if words[1:2] and words[1].endswith(b"/immo") and str(run).encode() in words[2:]:
+            found.append(int(entry.name))
+    return found
+
+
+def has_checkpoint(run):
+    return any(run.glob("checkpoints/epoch-*.safetensors"))
+
+
+def model_hash(run):
+    return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+
+
+class Cluster:
+    """Slurm as its administrator sees it."""
+
+    def task(self, worker):
+        """State, node and reason of a job or array element; None if it is not in the queue."""
+        lines = command("squeue", "--noheader", "--array", "--format=%i|%T|%N|%r").splitlines()
+        rows = {line.split("|")[0]: line.split("|")[1:] for line in lines}
+        return rows.get(worker)
+
+    def node_of(self, worker):
+        """Node that a worker runs on."""
+        _, node, _ = wait_until(
+            lambda: (row := self.task(worker)) and row[0] == "RUNNING" and row,
+            120,
+            f"{worker} runs",
+        )
+        return node
+
+    def past(self, worker):
+        """What accounting says of all attempts of a worker, as one text."""
+        return command("sacct", "-DnX", "--format=State%30", f"--jobs={worker}")
+
+    def set_node(self, node, state):
+        command("scontrol", "update", f"nodename={node}", f"state={state}", "reason=test")
+
+    def requeue(self, worker):
+        command("scontrol", "requeue", worker)
+
+    def cancel(self, worker):
+        command("scancel", worker)
+
+    def preempt(self, node):
+        """Have the urgent partition take a whole node for a moment."""
+        options = ("--parsable", "--partition=urgent", f"--nodelist={node}", "--exclusive")
+        script = ("--output=/dev/null", "--chdir=/", "--wrap=sleep 1")
+        return command("sbatch", *options, *script).strip()
+
+
+class Job:
+    """Trainings submitted as an array, used as their owner would: through the command line.
+
+    Args:
+        runs: Folder of the run folders.
+        immo: Words that start the command line.
+    """
+
+    def __init__(self, runs, immo=(str(IMMO),)):
+        self.runs, self.folder = runs, runs.with_name(f"{runs.name}.jobs")
+        self._immo = immo
+
+    def submit(self, shards, configs, profile):
+        self.immo("submit", "train", shards, self.runs, "--configs", configs, "--profile", profile)
+
+    def resume(self):
+        self.immo("resume", self.folder)
+
+    def immo(self, *words):
+        return command(*self._immo, *map(str, words), cwd=self.runs.parent)
+
+    def status(self):
+        """Rows of ``immo status`` by task."""
+        rows = json.loads(self.immo("status", self.folder, "--json"))["tasks"]
+        return {row["name"]: row for row in rows}
+
+    def run(self, name):
+        return self.runs / name
+
+    def worker(self, name):
+        """The Slurm job that has the task."""
+        return self.status()[name]["workers"][-1]
+
+    def attempts(self, name):
+        """What is written down of each attempt that ended."""
+        path = self.folder / "tasks" / name / "attempts.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def reasons(self, name):
+        return " / ".join(attempt["reason"] for attempt in self.attempts(name))
+
+    def wait_until_over(self, seconds):
+        """Wait until no worker has or will have a task; rows by task."""
+
+        def over():
+            rows = self.status()
+            return not any(row["is_live"] for row in rows.values()) and rows
+
+        return wait_until(over, seconds, f"no task of {self.folder} is queued or runs")
+
+
+class Freezer(threading.Thread):
+    """Stops each training (SIGSTOP) once it has written a checkpoint, until its task is let go.
+
+    So a disturbance meets every run in its middle, however fast the machine is. A process that
+    is asked to end goes on, as does one that Slurm itself continues. Every look counts how many
+    processes train into one run.
+    """
+
+    def __init__(self, job, names):
+        super().__init__(daemon=True)
+        self._job, self._held, self._is_over = job, set(names), threading.Event()
+        self._stopped, self._found_by = set(), {}
+        self.most_at_once = dict.fromkeys(names, 0)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self._is_over.set()
+        self.join()
+
+    def run(self):
+        while not self._is_over.wait(0.05):
+            for name in self.most_at_once:
+                run = self._job.run(name)
+                pids = trainings(run)
+                self.most_at_once[name] = max(self.most_at_once[name], len(pids))
+                if name in self._held:
+                    self._look(pids, {path.name for path in run.glob("checkpoints/epoch-*")})
+
+    def _look(self, pids, checkpoints):
+        for pid in pids:
+            found = self._found_by.setdefault(pid, checkpoints)
+            if pid not in self._stopped:
+                if checkpoints != found:
+                    self._stopped.add(pid)
+                    _signal(pid, signal.SIGSTOP)
+            elif _has_pending(pid, signal.SIGUSR2) or _has_pending(pid, signal.SIGTERM):
+                _signal(pid, signal.SIGCONT)
+
+    def disturb(self, name, act, reason):
+        """Do ``act(pid)`` to a frozen training until its record tells of ``reason``; let it go.
+
+        It is done again where it came too late: the time limit may have been quicker.
+        """
+        end = time.monotonic() + 300
+        while True:
+            num_attempts = len(self._job.attempts(name))
+            act(self._frozen(name))
+            next_look = time.monotonic() + 60
+            while len(self._job.attempts(name)) == num_attempts and time.monotonic() < next_look:
+                time.sleep(0.3)
+            if reason in self._job.reasons(name):
+                break
+            assert time.monotonic() < end, f"{name}: {reason!r} is not in its record"
+        self._held.discard(name)
+        time.sleep(0.2)  # A look that has begun may still stop it.
+        for pid in trainings(self._job.run(name)):
+            _signal(pid, signal.SIGCONT)
+
+    def _frozen(self, name):
+        """Wait until the training of a task is stopped; hand the task over again if it rests."""
+        end = time.monotonic() + 180
+        while time.monotonic() < end:
+            for _ in range(30):
+                frozen = [pid for pid in trainings(self._job.run(name)) if _is_stopped(pid)]
+                if frozen:
+                    return frozen[0]
+                time.sleep(0.3)
+            if not self._job.status()[name]["is_live"]:
+                self._job.resume()
+        message = f"{name} is not in its middle after 180 s: {self._job.status()[name]}"
+        raise AssertionError(message)
+
+
+def _signal(pid, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _is_stopped(pid):
+    return _stat(pid)[:1] == ["T"]
+
+
+def parent_of(pid):
+    return int(_stat(pid)[1])
+
+
+def _stat(pid):
+    """State, parent and so on of a process; nothing of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _has_pending(pid, number):
+    """Whether a stopped process is going to meet a signal when it goes on."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
