@@ -27,6 +27,14 @@ def train(
         float,
         typer.Option(min=0, help="Seconds to wait for another process that trains into RUN."),
     ] = 0.0,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--init-from",
+            help="Finished run to start from; its weights are matched by layer and feature names.",
+            metavar="RUN",
+        ),
+    ] = None,
     processes: Annotated[
         int,
         typer.Option(min=1, help="Processes of this machine that share the training."),
@@ -36,7 +44,8 @@ def train(
     """Train a model on shards. An interrupted run goes on with --resume, exactly.
 
     Several processes (--processes, torchrun, srun) share each batch and train the model that one
-    would; --resume takes any number of them.
+    would; --resume takes any number of them. With --init-from a cohort that has grown
+    goes on from an earlier run: what is reused and what is new is said.
 
     Example: immo train shards run --set model.latent_dim=64 --set train.epochs=100
     """
@@ -55,6 +64,7 @@ def train(
             assignments=options.with_seed(assign, seed),
             resume=resume,
             wait_s=wait,
+            init_from=init_from,
             on_epoch=show,
         )
     if outcome is None:

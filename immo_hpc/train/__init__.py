@@ -1,9 +1,10 @@
 """The training loop, checkpoints and run folders."""
 
-from immo_hpc.train.loop import Training, fit, train, train_run
+from immo_hpc.train.loop import Training, fit, train
 from immo_hpc.train.metrics import EpochRecord, read_metrics
 from immo_hpc.train.model_file import SavedModel, load_model, save_model
 from immo_hpc.train.run import RunFolder
+from immo_hpc.train.running import train_run
 from immo_hpc.train.validation import HeldOut, HeldOutError
 
 __all__ = [

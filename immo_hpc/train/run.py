@@ -76,6 +76,16 @@ class RunFolder:
         return self.path / DESCRIPTION_NAME
 
     @property
+    def drift(self) -> Path:
+        """How each sample moved since the run this one started from, TSV."""
+        return self.path / "drift.tsv"
+
+    @property
+    def drift_summary(self) -> Path:
+        """The same in a few figures, JSON; written last."""
+        return self.path / "drift.json"
+
+    @property
     def lease(self) -> Path:
         """Held while a process trains; beside the folder, which is not there before it is whole."""
         return self.path.with_name(f".{self.path.name}.lease")
@@ -119,6 +129,14 @@ class RunFolder:
             raise RunError(message) from error
         return validated(values, where=str(self.config))
 
+    def read_description(self) -> dict[str, Any]:
+        """Content of `description`.
+
+        Raises:
+            RunError: If the file is missing or damaged.
+        """
+        return _read_json(self.description)
+
     def read_preparation(self) -> dict[str, Any]:
         """The fitted preparation as plain values.
 
@@ -135,6 +153,8 @@ def create_run(
     shards: Path,
     preparation: Mapping[str, Any],
     device: torch.device,
+    processes: int = 1,
+    init_from: Mapping[str, Any] | None = None,
 ) -> None:
     """Make a run folder, whole or not at all.
 
@@ -144,6 +164,8 @@ def create_run(
         shards: Folder of the shards to train on.
         preparation: The fitted preparation as plain values.
         device: Where training computes.
+        processes: How many processes begin the training.
+        init_from: What the run it starts from gave it (`immo_hpc.train.warm_start`), if any.
 
     Raises:
         OutputError: If the folder holds something already, or cannot be written.
@@ -160,13 +182,15 @@ def create_run(
         "versions": package_versions(),
         "commit": source_commit(),
     }
+    if init_from is not None:
+        description["init_from"] = dict(init_from)
     with new_folder(run.path) as folder:
         new = RunFolder(folder)
         new.checkpoints.mkdir()
         new.config.write_text(config.to_yaml(), encoding="utf-8")
         new.preparation.write_text(json.dumps(preparation) + "\n", encoding="utf-8")
         for path, content in (
-            (new.environment, describe_environment(device)),
+            (new.environment, {**describe_environment(device), "processes": processes}),
             (new.description, description),
         ):
             path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -45,6 +45,11 @@ def load_samples(shards: Path, config: TrainConfig) -> tuple[Samples, Preparatio
     return shard_set.cohort, shard_set.preparation
 
 
+def features_of(samples: Samples) -> dict[str, tuple[str, ...]]:
+    """Names of the features by layer."""
+    return {name: layer.features for name, layer in samples.layers.items()}
+
+
 def training_source(
     samples: Samples,
     places: NDArray[np.int64],

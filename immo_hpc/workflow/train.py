@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from immo_hpc.config import ImmoConfig, load_config
+from immo_hpc.config import ImmoConfig, ModelConfig, load_config
 from immo_hpc.data.manifest import Manifest, read_manifest
 from immo_hpc.errors import ConfigError
 from immo_hpc.train import EpochRecord, RunFolder, Training, train_run
 from immo_hpc.train.distributed import ALONE, Group, joined
+from immo_hpc.workflow.drift import write_drift
 from immo_hpc.workflow.outcome import Outcome
 
 # Called with the record of a finished epoch and the most epochs there may be.
@@ -25,13 +26,16 @@ def train(
     assignments: Sequence[str] = (),
     resume: bool = False,
     wait_s: float = 0.0,
+    init_from: Path | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Outcome | None:
     """Train on shards into a run folder; see `immo_hpc.train.train_run`.
 
     A resumed run keeps the configuration it was started with unless one is given, and then
     the two must agree. If the environment says that this process is one of several (torchrun,
-    srun), they train together.
+    srun), they train together. A run that starts from another one (``init_from``) has the shape
+    of that one unless another is given; afterwards the embeddings of the samples that both have
+    are compared (`immo_hpc.workflow.drift`).
 
     Returns:
         What was trained; None on all processes but the first, which speaks for them.
@@ -48,7 +52,8 @@ def train(
     def settle() -> ImmoConfig:
         if resume and folder.exists and not is_given:
             return folder.read_config()
-        return settings_for(manifest, shards, config, recipe, assignments)
+        shape = _shape_from(folder, init_from, resume=resume)
+        return settings_for(manifest, shards, config, recipe, assignments, shape)
 
     with joined() as group:
         settings = group.on_each(settle)
@@ -58,12 +63,15 @@ def train(
             settings,
             resume=resume,
             wait_s=wait_s,
+            init_from=init_from,
             on_epoch=on_epoch if group.is_first else None,
             group=group,
         )
     if not group.is_first:
         return None
-    return Outcome(*_describe(run, training), notices=training.notices)
+    drift = write_drift(folder, shards)
+    notices = training.notices if drift is None else (*training.notices, drift)
+    return Outcome(*_describe(run, training), notices=notices)
 
 
 def train_settled(
@@ -73,6 +81,7 @@ def train_settled(
     *,
     resume: bool = False,
     wait_s: float = 0.0,
+    init_from: Path | None = None,
     on_epoch: OnEpoch | None = None,
     group: Group = ALONE,
 ) -> Training:
@@ -80,8 +89,22 @@ def train_settled(
     epochs = settings.train.epochs
     tell = None if on_epoch is None else lambda record: on_epoch(record, epochs)
     return train_run(
-        shards, run, settings, resume=resume, wait_s=wait_s, on_epoch=tell, group=group
+        shards,
+        run,
+        settings,
+        resume=resume,
+        wait_s=wait_s,
+        init_from=init_from,
+        on_epoch=tell,
+        group=group,
     )
+
+
+def _shape_from(run: RunFolder, init_from: Path | None, *, resume: bool) -> ModelConfig | None:
+    """Shape of the network that a training starts from; None if it begins anew."""
+    if resume and run.exists and "init_from" in run.read_description():
+        return run.read_config().model
+    return None if init_from is None else RunFolder(init_from).read_config().model
 
 
 def settings_for(
@@ -90,16 +113,19 @@ def settings_for(
     config: Path | None,
     recipe: str,
     assignments: Sequence[str],
+    shape: ModelConfig | None = None,
 ) -> ImmoConfig:
     """The configuration of a training on these shards.
 
     Seed, split and preparation start from those the shards were made with; the last two
-    cannot be changed any more.
+    cannot be changed any more. The network starts from ``shape``, if there is one.
 
     Raises:
         ConfigError: If they are, or if a key names a layer that the shards do not have.
     """
     base = dict(manifest.config)
+    if shape is not None:
+        base["model"] = shape.model_dump(mode="json")
     settings = load_config(config, recipe=recipe, assignments=assignments, base=base)
     made_with = load_config(base=base)
     for section in ("split", "preparation"):

@@ -25,18 +25,23 @@ from immo_hpc.data.stream.index import RowGroup, ShardIndex, StoredLayer
 from immo_hpc.errors import ShardError
 
 
-def open_shards(folder: Path) -> ShardIndex:
+def open_shards(folder: Path, generation: int | None = None) -> ShardIndex:
     """Open a folder of shards without reading its values.
 
     Sizes, row counts, schema, identities and the counts of the manifest are checked here;
     the values of a row group are checked when they are first read.
+
+    Args:
+        folder: Folder of shards.
+        generation: The set as it was before it grew (`Manifest.generation`), as long as that
+            is kept; None for the set as it is.
 
     Raises:
         ShardError: If the manifest or a shard is missing, truncated, of another cohort or of
             another format version, or a column about the samples is damaged.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, generation)
     tables: list[pa.Table] = []
     groups: list[RowGroup] = []
     first = 0
