@@ -6,45 +6,17 @@ Settings are chosen inside the training subjects, as for every `Method`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.analysis.bootstrap import Ranked, by_subject
-from immo_hpc.analysis.choice import Choice, choose, class_scores, fitted, subject_auc
+from immo_hpc.analysis.choice import subject_auc
 from immo_hpc.analysis.classifiers import LOGISTIC, Classifier
+from immo_hpc.analysis.experts import Expert, layer_experts
 from immo_hpc.analysis.labels import Fold, LabelledSamples
 from immo_hpc.analysis.methods import Method, Places, on_matrix
+from immo_hpc.analysis.product import fit_product
 from immo_hpc.data.prepared import PreparedCohort
-
-
-@dataclass(frozen=True)
-class _LayerModel:
-    """The logistic regression of one layer.
-
-    Attributes:
-        x: Its features, ``(row, feature)``, float32, missing = 0.
-        place: Place of each labelled sample in ``x``, ``(sample,)``, int64, -1 = no row.
-        choice: Its setting, chosen inside the training subjects, by place in ``x``.
-        weight: Its AUC inside the training subjects above chance, >= 0.
-    """
-
-    x: NDArray[np.float32]
-    place: NDArray[np.int64]
-    choice: Choice
-    weight: float
-
-    def scores(
-        self, data: LabelledSamples, fit: Places, score: Places, seed: int
-    ) -> tuple[Places, NDArray[np.float64]]:
-        """Those of ``score`` that have the layer (places in it), and their scores."""
-        fit = fit[self.place[fit] >= 0]
-        held = np.flatnonzero(self.place[score] >= 0)
-        factory = LOGISTIC.settings[self.choice.setting]
-        estimator = fitted(factory, self.x[self.place[fit]], data.y[fit], seed)
-        rows = self.x[self.place[score[held]]]
-        return held, class_scores(estimator, rows, data.num_classes)
 
 
 def layers_only(
@@ -58,19 +30,17 @@ def layers_only(
 
 def late_fusion(
     cohort: PreparedCohort, data: LabelledSamples, folds: list[Fold], seed: int
-) -> tuple[Method, Method]:
-    """A logistic regression per layer, fused in two ways over the layers a sample has.
+) -> tuple[Method, Method, Method]:
+    """A logistic regression per layer, fused in three ways over the layers a sample has.
 
     Returns:
         ``late_fusion``: the mean of the layers' logits. ``weighted_fusion``: logits are
         averaged within a subject first, then layers are weighted by their AUC above chance
-        inside the training subjects; all samples of a subject get its score.
+        inside the training subjects. ``product``: evidence is averaged within a subject and
+        layer, and added up over layers with weights learnt inside the training subjects
+        (`immo_hpc.analysis.product`). With the last two all samples of a subject get its score.
     """
-    layers = {
-        name: _layer_model(cohort, name, data, folds, seed)
-        for name in cohort.layers
-        if len(cohort.layers[name].rows)
-    }
+    layers = layer_experts(cohort, data, folds, seed)
     told = ", ".join(f"{name}: {layer.choice.setting}" for name, layer in layers.items())
     weights = ", ".join(f"{name}: {layer.weight:.2f}" for name, layer in layers.items())
 
@@ -97,30 +67,49 @@ def late_fusion(
             float("nan"),
             weighted,
         ),
+        product_of(layers, data, folds, seed),
     )
 
 
-def _layer_model(
-    cohort: PreparedCohort, name: str, data: LabelledSamples, folds: list[Fold], seed: int
-) -> _LayerModel:
-    layer = cohort.layers[name]
-    row = np.full(len(cohort.samples), -1, dtype=np.int64)
-    row[layer.rows] = np.arange(len(layer.rows))
-    held = np.flatnonzero(row[data.index] >= 0)
-    place = np.full(len(data.index), -1, dtype=np.int64)
-    place[held] = np.arange(len(held))
-    x = np.nan_to_num(layer.values[row[data.index[held]]])
-    own = LabelledSamples(held, data.y[held], data.classes, data.subject[held], data.training[held])
-    own_folds = [
-        (place[fit[place[fit] >= 0]], place[score[place[score] >= 0]]) for fit, score in folds
-    ]
-    choice = choose(LOGISTIC, x, own, own_folds, seed)
-    weight = max(2 * choice.auc - 1, 0.0) if np.isfinite(choice.auc) else 0.0
-    return _LayerModel(x, place, choice, weight)
+def product_of(
+    experts: Mapping[str, Expert], data: LabelledSamples, folds: list[Fold], seed: int
+) -> Method:
+    """The product of ``experts``: their evidence on a subject, weighted and added up."""
+    seen = np.concatenate([score for _, score in folds]) if folds else np.empty(0, dtype=np.int64)
+    keys, subject = _subjects(data, seen)
+    evidence = np.stack(
+        [expert.out_of_fold_evidence(seen, subject, len(keys)) for expert in experts.values()],
+        axis=1,
+    )
+    product = fit_product(evidence, keys[:, 1])
+    told = ", ".join(
+        f"{name}: {weight.mean():.2f}" for name, weight in zip(experts, product.weight, strict=True)
+    )
+
+    def scores(fit: Places, score: Places) -> NDArray[np.float64]:
+        owner, subject = np.unique(data.subject[score], return_inverse=True)
+        evidence = np.stack(
+            [
+                expert.evidence(data, fit, score, subject, len(owner), seed)
+                for expert in experts.values()
+            ],
+            axis=1,
+        )
+        return product.log_odds(evidence)[subject]
+
+    title = "Late fusion by subject, product of experts"
+    return Method("product", title, "baseline", told, float("nan"), scores)
+
+
+def _subjects(data: LabelledSamples, place: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Subjects (and label, where one carries several) of samples, and each sample's place there."""
+    pairs = np.stack([data.subject[place], data.y[place]], axis=1)
+    keys, owner = np.unique(pairs, axis=0, return_inverse=True)
+    return keys, owner.ravel()
 
 
 def _mean_of_layers(
-    layers: Mapping[str, _LayerModel],
+    layers: Mapping[str, Expert],
     data: LabelledSamples,
     fit: Places,
     score: Places,
@@ -131,7 +120,7 @@ def _mean_of_layers(
 
 
 def _weighted_by_subject(
-    layers: Mapping[str, _LayerModel],
+    layers: Mapping[str, Expert],
     data: LabelledSamples,
     fit: Places,
     score: Places,
@@ -140,10 +129,9 @@ def _weighted_by_subject(
     subjects, subject = np.unique(data.subject[score], return_inverse=True)
     parts, weights = [], [layer.weight for layer in layers.values()]
     for layer in layers.values():
-        held, scores = layer.scores(data, fit, score, seed)
-        one_label = np.zeros(len(held), dtype=np.int64)  # The truth plays no part in scoring.
-        mean = by_subject(Ranked(scores, one_label, subject[held]))
-        parts.append((mean.subject, mean.scores))
+        evidence = layer.evidence(data, fit, score, subject, len(subjects), seed)
+        known = np.flatnonzero(np.isfinite(evidence).all(axis=1))
+        parts.append((known, evidence[known]))
     if not any(weights):
         weights = [1.0] * len(weights)
     return _mean(parts, weights, len(subjects), data)[subject]
@@ -164,9 +152,7 @@ def _mean(
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 
-def _fused_auc(
-    layers: Mapping[str, _LayerModel], data: LabelledSamples, folds: list[Fold]
-) -> float:
+def _fused_auc(layers: Mapping[str, Expert], data: LabelledSamples, folds: list[Fold]) -> float:
     """Subject-level AUC of the mean of the layers' out-of-fold logits, mean over folds."""
     values = []
     for _, score in folds:

@@ -149,6 +149,7 @@ def test_the_result_is_json_and_its_table_complete(make_cohort):
         ("logistic", "raw"),
         ("late_fusion", "baseline"),
         ("weighted_fusion", "baseline"),
+        ("product", "baseline"),
         ("layers_only", "baseline"),
     ]
     assert result.counts["samples"].sum() == len(cohort.samples)
