@@ -69,35 +69,35 @@ def _hidden_values(
     model: Imputer, cohort: PreparedCohort, share: float, seed: int
 ) -> Iterator[Hidden]:
     generator = np.random.default_rng(seed)
-    train, tuning = (cohort.take(side) for side in _ridge_sides(cohort, seed))
+    train, tuning = (cohort.take(side) for side in learning_sides(cohort, seed))
     test = cohort.take(cohort.indices("test"))
-    tuning_shown, tuning_hidden = _hide(tuning, share, generator)
-    shown, hidden = _hide(test, share, generator)
+    tuning_shown, tuning_hidden = hide_values(tuning, share, generator)
+    shown, hidden = hide_values(test, share, generator)
     reconstructed = model.reconstruct(shown)
-    x, tuning_x, test_x = (_filled(part) for part in (train, tuning_shown, shown))
-    columns = _columns(cohort)
+    x, tuning_x, test_x = (filled(part) for part in (train, tuning_shown, shown))
+    place = columns(cohort)
     for name, layer in test.layers.items():
-        rows = _some(train.layers[name].rows, seed)
+        rows = at_most(train.layers[name].rows, seed)
         truth = hidden[name]
         if not len(rows) or not np.isfinite(truth).any():
             continue
         tuned = tuning.layers[name].rows
         target = np.full((len(tuned), x.shape[1]), np.nan, dtype=np.float32)
-        target[:, columns[name]] = tuning_hidden[name]
+        target[:, place[name]] = tuning_hidden[name]
         ridge = predict_values(x[rows], (tuning_x[tuned], target), test_x[layer.rows])
         said = {
             "immo": reconstructed[name][layer.rows],
-            "ridge": ridge[:, columns[name]],
+            "ridge": ridge[:, place[name]],
             "mean": np.zeros_like(truth),
         }
         yield Hidden("values", name, layer.features, truth, _subjects(test, layer.rows), said)
 
 
 def _hidden_layer(model: Imputer, cohort: PreparedCohort, name: str, seed: int) -> Hidden | None:
-    has_both = _has_both(cohort, name)
-    test = np.intersect1d(cohort.indices("test"), has_both)
-    train, tuning = (np.intersect1d(side, has_both) for side in _ridge_sides(cohort, seed))
-    train = _some(train, seed)
+    usable = has_both(cohort, name)
+    test = np.intersect1d(cohort.indices("test"), usable)
+    train, tuning = (np.intersect1d(side, usable) for side in learning_sides(cohort, seed))
+    train = at_most(train, seed)
     if not len(test) or not len(train):
         return None
     others = [other for other in cohort.layers if other != name]
@@ -119,7 +119,7 @@ def _hidden_layer(model: Imputer, cohort: PreparedCohort, name: str, seed: int) 
     return Hidden("layers", name, features, truth, _subjects(cohort, test), said)
 
 
-def _hide(
+def hide_values(
     cohort: PreparedCohort, share: float, generator: np.random.Generator
 ) -> tuple[PreparedCohort, dict[str, NDArray[np.float32]]]:
     """The cohort with a share of its values missing, and those values by layer (else NaN)."""
@@ -131,14 +131,16 @@ def _hide(
     return replace(cohort, layers=layers), hidden
 
 
-def _has_both(cohort: PreparedCohort, name: str) -> NDArray[np.int64]:
+def has_both(cohort: PreparedCohort, name: str) -> NDArray[np.int64]:
     """Samples that have the layer and at least one other."""
     has_it = np.isin(np.arange(len(cohort.samples)), cohort.layers[name].rows)
     return np.flatnonzero(has_it & (cohort.measured().sum(axis=1) > 1))
 
 
-def _ridge_sides(cohort: PreparedCohort, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where ridge is fitted and where it chooses its penalty: train and validation samples.
+def learning_sides(
+    cohort: PreparedCohort, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where a method is fitted and where it chooses: train and validation samples.
 
     Without validation subjects a quarter of the train subjects takes their place.
     """
@@ -151,23 +153,25 @@ def _ridge_sides(cohort: PreparedCohort, seed: int) -> tuple[NDArray[np.int64], 
     return train[~is_tuning], train[is_tuning]
 
 
-def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def at_most(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """``rows``, or a draw of as many as a (row, row) matrix can be decomposed for."""
     if len(rows) <= _MOST_ROWS:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, _MOST_ROWS, replace=False))
 
 
-def _filled(cohort: PreparedCohort) -> NDArray[np.float32]:
+def filled(cohort: PreparedCohort) -> NDArray[np.float32]:
+    """All layers side by side, what is missing at the training mean, ``(sample, feature)``."""
     return np.nan_to_num(cohort.wide())
 
 
-def _columns(cohort: PreparedCohort) -> dict[str, slice]:
+def columns(cohort: PreparedCohort) -> dict[str, slice]:
     """Where each layer stands in `PreparedCohort.wide`."""
-    columns, start = {}, 0
+    places, start = {}, 0
     for name, layer in cohort.layers.items():
-        columns[name] = slice(start, start + len(layer.features))
+        places[name] = slice(start, start + len(layer.features))
         start += len(layer.features)
-    return columns
+    return places
 
 
 def _subjects(cohort: PreparedCohort, place: NDArray[np.int64]) -> NDArray[np.str_]:

@@ -70,9 +70,14 @@ def on_matrix(
     choice = choose(classifier, x, data, folds if needed else [], seed)
     factory = classifier.settings[choice.setting]
 
+    known: dict[bytes, Any] = {}
+
     def scores(fit: Places, score: Places) -> NDArray[np.float64]:
-        estimator = fitted(factory, x[fit], data.y[fit], seed)
-        return class_scores(estimator, x[score], data.num_classes)
+        # Asked about several parts of the test samples, it is fitted once.
+        key = fit.tobytes()
+        if key not in known:
+            known[key] = fitted(factory, x[fit], data.y[fit], seed)
+        return class_scores(known[key], x[score], data.num_classes)
 
     return Method(
         classifier.name, title or classifier.title, source, choice.setting, choice.auc, scores

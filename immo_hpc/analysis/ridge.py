@@ -1,4 +1,4 @@
-"""Ridge regression as an imputer: the baseline that an imputation must beat.
+"""Ridge regression, linear and with a kernel, as an imputer: the baseline to beat.
 
 Everything is solved in the eigenbasis of the samples' Gram matrix, so that one
 decomposition serves every penalty and the cost follows samples, not features squared.
@@ -12,27 +12,37 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Table = NDArray[np.floating[Any]]
 
+Kernel = Literal["linear", "rbf"]
+
 # Penalties in units of an input row's mean squared length.
 _PENALTIES = np.logspace(-2, 3, 11)
+# Penalties of the RBF kernel, whose values lie between 0 and 1.
+_RBF_PENALTIES = np.logspace(-1.5, 2, 8)
 
 
 @dataclass(frozen=True)
 class _Basis:
-    """Eigenvectors ``(row, row)`` and eigenvalues ``(row,)`` of ``x x'``; the penalties."""
+    """Eigenvectors ``(row, row)`` and eigenvalues ``(row,)`` of the kernel; the penalties."""
 
     vectors: NDArray[np.float64]
     values: NDArray[np.float64]
     penalties: NDArray[np.float64]
 
 
-def predict_layer(x: Table, y: Table, tuning: tuple[Table, Table], new_x: Table) -> Table:
+def predict_layer(
+    x: Table,
+    y: Table,
+    tuning: tuple[Table, Table],
+    new_x: Table,
+    kernel: Kernel = "linear",
+) -> Table:
     """Foretell a layer from the others by one ridge regression per feature, one penalty.
 
     Args:
@@ -41,17 +51,28 @@ def predict_layer(x: Table, y: Table, tuning: tuple[Table, Table], new_x: Table)
         tuning: Inputs and targets, NaN = missing, of other subjects; the penalty with the
             smallest error on them is taken.
         new_x: Inputs to predict from, ``(item, input)``, missing = 0.
+        kernel: 'rbf' for ``exp(-|a - b|^2 / (2 s))``, s the mean squared length of a
+            centred training row.
 
     Returns:
         Predictions, ``(item, target)``, float64, z-score units.
     """
     x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
     centred = x - x_mean
-    basis = _basis(centred)
+    length = _squared_length(centred)
+
+    def gram(at: Table) -> Table:
+        if kernel == "linear":
+            return np.asarray(at @ centred.T)
+        square = (at**2).sum(axis=1)[:, None] + (centred**2).sum(axis=1) - 2 * (at @ centred.T)
+        return np.asarray(np.exp(-np.maximum(square, 0) / (2 * length)))
+
+    penalties = _PENALTIES * length if kernel == "linear" else _RBF_PENALTIES
+    basis = _basis(gram(centred), penalties)
     projected = basis.vectors.T @ (y - y_mean)
 
     def predictions(at: Table) -> Iterator[Table]:
-        cross = ((at - x_mean) @ centred.T) @ basis.vectors
+        cross = gram(at - x_mean) @ basis.vectors
         for penalty in basis.penalties:
             yield y_mean + cross @ (projected / (basis.values + penalty)[:, None])
 
@@ -75,7 +96,7 @@ def predict_values(x: Table, tuning: tuple[Table, Table], new_x: Table) -> Table
         What the other features say about each, ``(item, input)``, float64, z-score units;
         meaningful only where ``new_x`` hides the value (is 0).
     """
-    basis = _basis(x)
+    basis = _basis(x @ x.T, _PENALTIES * _squared_length(x))
     # Coordinates of the features in the basis: x = vectors @ rotated.
     rotated = basis.vectors.T @ x
 
@@ -90,10 +111,14 @@ def predict_values(x: Table, tuning: tuple[Table, Table], new_x: Table) -> Table
     return _with_best_penalty(predictions(tuning[0]), tuning[1], predictions(new_x))
 
 
-def _basis(x: Table) -> _Basis:
-    values, vectors = np.linalg.eigh(np.asarray(x @ x.T, dtype=np.float64))
-    length = max(float((x.astype(np.float64) ** 2).sum(axis=1).mean()), 1e-12)
-    return _Basis(vectors, np.maximum(values, 0), _PENALTIES * length)
+def _basis(gram: Table, penalties: NDArray[np.float64]) -> _Basis:
+    values, vectors = np.linalg.eigh(np.asarray(gram, dtype=np.float64))
+    return _Basis(vectors, np.maximum(values, 0), penalties)
+
+
+def _squared_length(x: Table) -> float:
+    """Mean squared length of a row."""
+    return max(float((x.astype(np.float64) ** 2).sum(axis=1).mean()), 1e-12)
 
 
 def _with_best_penalty(tried: Iterator[Table], truth: Table, candidates: Iterator[Table]) -> Table:

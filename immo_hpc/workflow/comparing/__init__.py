@@ -1,0 +1,1 @@
+"""Comparing methods: the job, its processes, and what they leave behind."""

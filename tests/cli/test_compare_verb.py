@@ -1,0 +1,118 @@
+"""`immo compare` as a user types it."""
+
+import json
+
+import pandas as pd
+import pytest
+
+METHODS = "layers_only,mean,product,ridge"
+
+
+def test_it_writes_tables_json_and_a_page(immo, small_cohort, tmp_path):
+    out = tmp_path / "out"
+    words = [
+        "--methods",
+        METHODS,
+        "--splits",
+        2,
+        "--missing",
+        "none",
+        "--missing",
+        "block:0.5:test",
+    ]
+    code, printed, said = immo("compare", small_cohort, out, *words, "--json")
+    assert code == 0, said
+    values = json.loads(printed)
+    assert values["num_splits"] == 2
+    assert values["patterns"] == ["none", "block:0.5:test"]
+    saved = json.loads((out / "comparison.json").read_text())
+    assert saved["label_scores"] == values["label_scores"]
+    table = pd.read_csv(out / "label.tsv", sep="\t")
+    assert set(table["method"]) == {"layers_only", "mean", "product"}
+    assert set(table["part"]) == {"all", "mg", "mb"}
+    hidden = pd.read_csv(out / "imputation.tsv", sep="\t")
+    assert set(hidden["method"]) == {"mean", "ridge"}
+    assert set(hidden["task"]) == {"layers", "values"}
+    assert "Ridge regression" in (out / "report.html").read_text()
+    # Nothing is left beside the result.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cohort", "out"]
+    code, _, said = immo("compare", small_cohort, out)
+    assert code == 1
+    assert "expected nothing there" in said
+
+
+def test_it_goes_on_where_it_was(immo, small_cohort, tmp_path, monkeypatch):
+    from immo_hpc.workflow import compare as flow
+
+    out, words = tmp_path / "out", ["--methods", "mean", "--tasks", "values"]
+
+    def refuse(*given):
+        message = "no space"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flow, "_save", refuse)
+        with pytest.raises(RuntimeError):
+            immo("compare", small_cohort, out, "--splits", 1, *words)
+    work = tmp_path / ".out.compare"
+    made = (work / "mean" / "none" / "0.json").stat().st_mtime_ns
+    seen = []
+    monkeypatch.setattr(
+        flow, "_save", lambda *given: seen.append((work / "mean/none/0.json").stat())
+    )
+    code, _, said = immo("compare", small_cohort, out, "--splits", 2, *words)
+    assert code == 0, said
+    assert seen[0].st_mtime_ns == made
+
+
+def test_answers_of_other_inputs_are_refused(immo, small_cohort, tmp_path):
+    work = tmp_path / ".out.compare"
+    work.mkdir()
+    (work / "inputs.json").write_text(json.dumps({"files": [], "tasks": ["label"]}))
+    code, _, said = immo("compare", small_cohort, tmp_path / "out", "--methods", "mean")
+    assert code == 1
+    assert "they differ in: files" in said
+
+
+def test_without_a_label_the_rest_is_compared(immo, small_cohort, tmp_path):
+    yaml = (small_cohort / "cohort.yaml").read_text()
+    (small_cohort / "cohort.yaml").write_text(yaml.replace("label: disease\npositive: case\n", ""))
+    code, printed, said = immo("compare", small_cohort, "--methods", "mean", "--splits", 1)
+    assert code == 0, said
+    assert "The label is not compared" in said
+    assert "R²" in printed
+    code, _, said = immo("compare", small_cohort, "--methods", "mean", "--tasks", "label")
+    assert code == 1
+    assert "--label" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--methods", "magic"], "choose from layers_only"),
+        (["--tasks", "magic"], "choose from label, layers, values"),
+        (["--missing", "nmar:0.3"], "mcar, mar, mnar, block, own"),
+    ],
+)
+def test_wrong_words_are_refused_before_anything_runs(immo, small_cohort, tmp_path, words, told):
+    code, _, said = immo("compare", small_cohort, tmp_path / "out", *words)
+    assert code == 2
+    assert told in said
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / ".out.compare").exists()
+
+
+def test_a_killed_method_is_told_and_the_others_go_on(small_cohort, tmp_path):
+    from immo_hpc.analysis.compare.missing import Missing
+    from immo_hpc.config import ImmoConfig
+    from immo_hpc.workflow.comparing.child import _note_end
+    from immo_hpc.workflow.comparing.job import CompareJob
+    from immo_hpc.workflow.prepare import CohortOptions
+
+    job = CompareJob(
+        small_cohort, CohortOptions(), ImmoConfig(), (Missing(),), 1, ("label",), tmp_path / "work"
+    )
+    _note_end(job, "mean", -9)
+    assert [item["failed"] for item in job.items(["mean"])] == ["its process ended by signal 9"]
+    job.begin([])
+    assert [item["failed"] for item in job.items(["mean"])] == ["its process was ended"]
