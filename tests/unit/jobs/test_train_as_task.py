@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -29,8 +27,15 @@ from immo_jobs.state import read_lines
 from immo_jobs.submit import submit
 from immo_jobs.survey import survey
 
-WORDS = ["--set=train.epochs=120", "--set=train.patience=1000", "--set=train.checkpoint_epochs=10"]
-IMMO = [sys.executable, "-c", "from immo_hpc.cli import main; main()"]
+WORDS = [
+    "--set=train.epochs=60",
+    "--set=train.patience=1000",
+    "--set=train.checkpoint_epochs=10",
+    "--set=train.num_threads=1",
+]
+IMMO = "from immo_hpc.cli import main; main()"
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def newest(run):
     return max((path.name for path in run.glob("checkpoints/epoch-*")), default="")
 
 
-def test_a_killed_training_ends_as_an_undisturbed_one(shards, tmp_path):
+def test_a_killed_training_ends_as_an_undisturbed_one(shards, tmp_path, forked):
     task = plan(asked("train", [str(shards), str(tmp_path / "run"), *WORDS]), Array())[0]
     run = tmp_path / "run"
 
@@ -67,32 +72,27 @@ def test_a_killed_training_ends_as_an_undisturbed_one(shards, tmp_path):
     killer.join()
     job = JobFolder(tmp_path / "run.jobs")
     (row,) = survey(job)
-    assert (row.state, row.attempts, row.epochs) == ("finished", 2, 120)
+    assert (row.state, row.attempts, row.epochs) == ("finished", 2, 60)
     first, last = read_lines(job.task_folder("run").attempts)
     assert first["code"] == -signal.SIGKILL
     assert last["from"] >= "epoch-000020"
 
-    done = subprocess.run(
-        [*IMMO, "train", str(shards), str(tmp_path / "whole"), *WORDS],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = forked(IMMO, "train", shards, tmp_path / "whole", *WORDS)
+    _, told = done.communicate()
+    assert done.returncode == 0, told
     whole = RunFolder(tmp_path / "whole").weights.read_bytes()
     assert RunFolder(run).weights.read_bytes() == whole
 
 
-def test_a_training_that_is_asked_to_stop_ends_with_code_3(shards, tmp_path):
+def test_a_training_that_is_asked_to_stop_ends_with_code_3(shards, tmp_path, forked):
     run = tmp_path / "run"
-    words = [*IMMO, "train", str(shards), str(run), *WORDS, "--set=train.epochs=100000"]
-    training = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    training = forked(IMMO, "train", shards, run, *WORDS, "--set=train.epochs=100000")
     try:
         while not newest(run) and training.poll() is None:
             time.sleep(0.01)
         training.send_signal(signal.SIGUSR2)
         training.send_signal(signal.SIGUSR2)
-        _, said = training.communicate(timeout=60)
+        _, said = training.communicate()
     finally:
         training.kill()
     assert training.returncode == 3

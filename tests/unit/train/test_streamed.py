@@ -1,9 +1,6 @@
 """Training on shards that exceed the memory given: the same guarantees as in memory."""
 
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -23,6 +20,8 @@ from immo_hpc.train.samples import held_out_samples
 
 # Of 40 kB of values; windows of a few row groups of 8 samples.
 TINY_GB = 8e-6
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 
 def write(cohort, folder):
@@ -125,16 +124,14 @@ def test_balanced_batches_train(shards, new_config, tmp_path, memory_gb):
     assert training.records[-1].loss != plain.records[-1].loss
 
 
-CHILD = """
-    import sys
+CHILD = f"""
     from pathlib import Path
-    sys.path.insert(0, sys.argv[1])
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
     from conftest import make_config
     from immo_hpc.train import train_run
-    print("ready", flush=True)
     train_run(
+        Path(sys.argv[1]),
         Path(sys.argv[2]),
-        Path(sys.argv[3]),
         make_config(epochs=10, checkpoint_epochs=1, checkpoint_min=0.002, memory_gb=8e-6),
         resume=True,
         on_epoch=lambda record: print(record.epoch, flush=True),
@@ -142,24 +139,19 @@ CHILD = """
 """
 
 
-def test_a_killed_streamed_run_resumes_to_the_same_result(shards, tmp_path, new_config):
+def test_a_killed_streamed_run_resumes_to_the_same_result(shards, tmp_path, new_config, forked):
     """SIGKILL at random moments, in the middle of epochs and windows."""
     expected = train(open_shards(shards), new_config(epochs=10, memory_gb=TINY_GB))
     draw = np.random.default_rng(0)
     run = RunFolder(tmp_path / "run")
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", textwrap.dedent(CHILD), here, str(shards), str(run.path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for number in (signal.SIGKILL, signal.SIGKILL, None):
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=environment
-        ) as process:
-            for _ in range(3):  # ready, and two epochs, so that each attempt gets further
-                process.stdout.readline()
-            if number is not None:
-                time.sleep(draw.uniform(0, 0.1))
-                process.send_signal(number)
-            process.stdout.read()
-            assert process.wait(timeout=120) == (0 if number is None else -number)
+        process = forked(textwrap.dedent(CHILD), shards, run.path)
+        while number is not None and len(process.said.split()) < 2:
+            assert process.poll() is None, "each attempt gets two epochs further"
+            time.sleep(0.005)
+        if number is not None:
+            time.sleep(draw.uniform(0, 0.1))
+            process.send_signal(number)
+        assert process.wait() == (0 if number is None else -number)
     assert without_seconds(read_metrics(run.metrics)) == without_seconds(expected.records)
     assert_same_weights(load_model(run.path).model, expected.model)

@@ -5,8 +5,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -55,7 +53,7 @@ work.WorkFolder.do_all = lambda self, names, do: whole(self, names, dying(do))
 
 
 @pytest.fixture(autouse=True)
-def small_cohorts_over_files_too(monkeypatch):
+def small_cohorts_over_files_too(monkeypatch, no_fsync):
     monkeypatch.setattr(reading, "SMALL_BYTES", -1)
 
 
@@ -83,14 +81,14 @@ def cohort(tmp_path_factory):
     return folder
 
 
-def run(*words, script=COMMAND):
-    """Type ``immo prepare`` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def run(forked):
+    """Types ``immo prepare`` in a process of its own."""
+
+    def typed(*words, script=COMMAND):
+        return forked(script, *words)
+
+    return typed
 
 
 def done(process):
@@ -108,7 +106,7 @@ def words(cohort, output, *more):
 
 
 @pytest.fixture(scope="module")
-def expected(cohort, tmp_path_factory):
+def expected(cohort, tmp_path_factory, run):
     """The shards of the cohort, prepared in memory by a process that is left alone."""
     output = tmp_path_factory.mktemp("expected") / "shards"
     script = SMALL_CHUNKS + (
@@ -125,7 +123,7 @@ def expected(cohort, tmp_path_factory):
     return content(output)
 
 
-def test_one_process_over_files_gives_the_bytes_of_memory(cohort, expected, tmp_path):
+def test_one_process_over_files_gives_the_bytes_of_memory(cohort, expected, tmp_path, run):
     said, told = done(run(*words(cohort, tmp_path / "shards")))
     assert content(tmp_path / "shards") == expected
     assert [path.name for path in tmp_path.iterdir()] == ["shards"], "something was left"
@@ -133,7 +131,7 @@ def test_one_process_over_files_gives_the_bytes_of_memory(cohort, expected, tmp_
     assert "writing 8 shards" in told
 
 
-def test_array_tasks_share_the_work_and_all_end_well(cohort, expected, tmp_path):
+def test_array_tasks_share_the_work_and_all_end_well(cohort, expected, tmp_path, run):
     arguments = words(cohort, tmp_path / "shards", f"--work={tmp_path / 'work'}")
     tasks = [run(*arguments) for _ in range(3)]
     texts = [done(task)[0].rpartition("\n  ")[0] for task in tasks]
@@ -144,7 +142,7 @@ def test_array_tasks_share_the_work_and_all_end_well(cohort, expected, tmp_path)
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["inputs.json"]
 
 
-def test_workers_of_one_command_give_the_same_bytes(cohort, expected, tmp_path):
+def test_workers_of_one_command_give_the_same_bytes(cohort, expected, tmp_path, run):
     said, _ = done(run(*words(cohort, tmp_path / "shards", "--workers=2", "--json")))
     # Its worker has chunks of the usual size, and so has this set: shards alone are compared.
     assert '"workers": 2' in said
@@ -155,7 +153,7 @@ def test_workers_of_one_command_give_the_same_bytes(cohort, expected, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["shards"]
 
 
-def test_killed_at_any_moment_and_repeated_the_bytes_are_the_same(cohort, expected, tmp_path):
+def test_killed_at_any_moment_and_repeated_the_bytes_are_the_same(cohort, expected, tmp_path, run):
     output = tmp_path / "shards"
     arguments = words(cohort, output, f"--work={tmp_path / 'work'}")
     lives, deaths = random.Random(3), 0
@@ -171,16 +169,16 @@ def test_killed_at_any_moment_and_repeated_the_bytes_are_the_same(cohort, expect
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shards", "work"]
 
 
-def test_killed_from_outside_at_random_moments(cohort, expected, tmp_path):
+def test_killed_from_outside_at_random_moments(cohort, expected, tmp_path, run):
     output = tmp_path / "shards"
     moments = random.Random(4)
     for _ in range(4):
         process = run(*words(cohort, output))
         try:
-            process.communicate(timeout=moments.uniform(0.6, 1.6))
-        except subprocess.TimeoutExpired:
+            process.wait(moments.uniform(0.05, 0.5))
+        except AssertionError:
             process.kill()
-            process.communicate()
+            process.wait()
         if output.exists():
             break
     if not output.exists():
@@ -188,7 +186,7 @@ def test_killed_from_outside_at_random_moments(cohort, expected, tmp_path):
     assert content(output) == expected
 
 
-def test_a_full_disk_is_told_and_the_command_goes_on_later(cohort, expected, tmp_path):
+def test_a_full_disk_is_told_and_the_command_goes_on_later(cohort, expected, tmp_path, run):
     output = tmp_path / "shards"
     full = SMALL_CHUNKS + (
         "import resource\nfrom immo_hpc.data.shards import write\n"

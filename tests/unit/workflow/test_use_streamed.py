@@ -23,6 +23,8 @@ from immo_hpc.workflow import subset as subset_module
 from immo_hpc.workflow.prepare import CohortOptions, validate
 from immo_hpc.workflow.report import report_run
 
+pytestmark = pytest.mark.usefixtures("no_fsync")
+
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch):
