@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def bench_loader(
         quick: A small cohort and few rounds, to see that it works.
         folder: Where the cohort and its copies are written; they take five times ``gb``.
         keep: Leave them there, and use what an earlier run left.
-        out: JSON file to write the result to.
+        out: JSON file to write the result to, after each round.
         say: Told what comes next.
 
     Raises:
@@ -125,16 +125,38 @@ def bench_loader(
         _write(cohorts["ibdmdb"], root / "ibdmdb", [CONTENDERS[name].copy for name in present], say)
         _write(cohorts["60%"], root / "absent", ["shards"], say)
         names = [*FLOORS, *present]
-        rows = measure("ibdmdb", cohorts["ibdmdb"], root / "ibdmdb", names, settings, say)
-        rows += measure("60%", cohorts["60%"], root / "absent", ["immo"], settings, say)
+        few = measure("60%", cohorts["60%"], root / "absent", ["immo"], settings, say)
+
+        def write(rows: list[Row], rounds: int) -> LoaderBench:
+            """The result so far; hours of rounds are not lost with the last one."""
+            done = replace(settings, repeats=rounds)
+            result = _result([*rows, *few], cohorts, done, limit, notes, present)
+            if out is not None:
+                write_text(out, json.dumps(result.to_dict()) + "\n")
+            return result
+
+        rows = measure(
+            "ibdmdb", cohorts["ibdmdb"], root / "ibdmdb", names, settings, say, keep=write
+        )
+        return write(rows, repeats)
     finally:
         if not keep:
             shutil.rmtree(root, ignore_errors=True)
-    result = LoaderBench(
+
+
+def _result(
+    rows: Sequence[Row],
+    cohorts: Mapping[str, BenchCohort],
+    settings: Settings,
+    limit: int | None,
+    notes: Sequence[str],
+    present: Sequence[str],
+) -> LoaderBench:
+    return LoaderBench(
         rows=tuple(rows),
-        claims=claims_of(rows, memory_bytes, cohorts["60%"].full_bytes),
+        claims=claims_of(rows, settings.memory_bytes, cohorts["60%"].full_bytes),
         cohorts={name: _numbers(cohort) for name, cohort in cohorts.items()},
-        limit=described_limit(memory_bytes, limit),
+        limit=described_limit(settings.memory_bytes, limit),
         settings=asdict(settings),
         notes=tuple(notes),
         environment={
@@ -144,9 +166,6 @@ def bench_loader(
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    if out is not None:
-        write_text(out, json.dumps(result.to_dict()) + "\n")
-    return result
 
 
 def _write(

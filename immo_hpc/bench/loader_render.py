@@ -28,7 +28,8 @@ _HEADER = (
 _INTRODUCTION = """# Speed of the loader
 
 Written by `python -m immo_hpc.bench.loader_render benchmarks/results docs/bench-loader.md` from
-the results of `immo bench loader`; not edited by hand.
+the results of `immo bench loader`; not edited by hand. Where the time goes:
+[notes/loader-speed.md](notes/loader-speed.md).
 
 Shuffled batches of a cohort that is larger than the memory allowed, two epochs, every contender
 in a process of its own, in turns, several rounds. Before timing, batches are compared with what

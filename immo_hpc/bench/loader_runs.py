@@ -52,6 +52,7 @@ def measure(
     contenders: Sequence[str],
     settings: Settings,
     say: Callable[[str], None],
+    keep: Callable[[list[Row], int], object] = lambda rows, rounds: None,
 ) -> list[Row]:
     """Check and then time contenders on one cohort.
 
@@ -62,6 +63,7 @@ def measure(
         contenders: Names in `CONTENDERS` or `FLOORS`.
         settings: How to run.
         say: Told what comes next.
+        keep: Given the rows after each round, and the number of rounds in them.
 
     Raises:
         ImmoError: If this project's own loader fails.
@@ -71,6 +73,7 @@ def measure(
         if wrong := _refused(contender, folder, settings, say):
             notes[contender].append(wrong)
     runs: dict[tuple[str, State], list[list[Run]]] = {}
+    rows: list[Row] = []
     for turn in range(settings.repeats):
         for state in settings.states:
             say(f"{name}, round {turn + 1} of {settings.repeats}, {state}")
@@ -86,11 +89,13 @@ def measure(
                     if len(rounds) <= turn:
                         rounds.append([])
                     rounds[-1].append(found)
-    return [
-        _row(name, contender, state, runs, notes[contender])
-        for state in settings.states
-        for contender in contenders
-    ]
+        rows = [
+            _row(name, contender, state, runs, notes[contender])
+            for state in settings.states
+            for contender in contenders
+        ]
+        keep(rows, turn + 1)
+    return rows
 
 
 def _order(contenders: Sequence[str], turn: int) -> list[tuple[str, int]]:

@@ -159,7 +159,7 @@ def test_measured_in_processes_of_their_own(copies, tmp_path, monkeypatch):
     assert COHORT.value_bytes <= ours.asked_bytes[0] < 2 * COHORT.value_bytes + 200_000
     assert (ours.batches, ours.is_whole) == (5, True)
     assert read.asked_bytes[0] >= sum(path.stat().st_size for path in copy_files(copies, "shards"))
-    monkeypatch.setattr(loader, "measure", lambda name, *_: rows if name == "ibdmdb" else [])
+    monkeypatch.setattr(loader, "measure", lambda name, *_, **__: rows if name == "ibdmdb" else [])
     monkeypatch.setattr(loader, "write_copy", lambda *_: None)
     out = tmp_path / "loader-here.json"
     result = loader.bench_loader(gb=0.001, repeats=1, folder=tmp_path, out=out)
