@@ -55,13 +55,30 @@ def bench_train(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each timed training.")] = 100,
     repeats: Annotated[int, typer.Option(min=1, help="Timed trainings of each kind.")] = 3,
+    processes: Annotated[
+        str | None,
+        typer.Option(help="Instead: train by so many processes each.", metavar="1,2,4"),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --processes: only to see that it works.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Time training beside a plain PyTorch loop of the same model, in one process.
 
+    With --processes: samples a second by several processes, start-up, checkpoints, lost work.
+
     Example: immo bench train cohort --out benchmarks/results/train.json
     """
+    if processes is not None:
+        from immo_hpc.workflow.bench import bench_processes
+
+        shared = bench_processes(
+            cohort, processes=processes, epochs=epochs, quick=quick, out=out, say=status
+        )
+        emit(as_json, shared.to_dict(), shared.text())
+        return
     from immo_hpc.workflow.bench import bench_train as run
 
     outcome = run(cohort, epochs=epochs, repeats=repeats, out=out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from immo_hpc.bench.kernels import bench_kernels as time_kernels
 from immo_hpc.bench.loader import bench_loader as measure_loader
 from immo_hpc.bench.prepare import FEATURE_SIZES, QUICK_SIZES, SAMPLE_SIZES
 from immo_hpc.bench.prepare import bench_prepare as time_preparing
+from immo_hpc.bench.processes import bench_processes as time_processes
 from immo_hpc.bench.train import bench_train as time_training
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
+from immo_hpc.errors import UsageError
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.prepare import CohortOptions, prepare_cohort
 from immo_hpc.workflow.use import require_free
@@ -21,6 +24,8 @@ from immo_hpc.workflow.use import require_free
 _LIKE_IBDMDB = SimulationConfig(
     num_subjects=130, visits_mean=12.8, num_mg=180, num_mt=186, num_mb=544
 )
+
+_QUICK_EPOCHS = 3
 
 
 def bench_train(
@@ -49,6 +54,58 @@ def bench_train(
         shards = Path(folder) / "shards"
         prepare_cohort(cohort, shards, ImmoConfig(), source="bench")
         measured = time_training(shards, epochs=epochs, repeats=repeats, out=out)
+    return Outcome(measured.to_dict(), measured.text())
+
+
+def bench_processes(
+    cohort_path: Path | None,
+    *,
+    processes: str,
+    epochs: int,
+    quick: bool,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Time training by several processes; see `immo_hpc.bench.processes`.
+
+    Args:
+        cohort_path: Cohort to train on; if None a simulated one of IBDMDB's size, or a tiny one.
+        processes: Numbers of processes, such as ``1,2,4``.
+        epochs: Epochs of each training.
+        quick: Only to see that it works.
+        out: JSON file to write; one that exists is replaced.
+        say: Told each case before it is timed.
+
+    Raises:
+        UsageError: If ``processes`` are no numbers.
+        CohortError: If the cohort cannot be used.
+        TrainingError: If a training fails.
+        OutputError: If ``out`` cannot be written.
+    """
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", processes):
+        message = f"--processes {processes}: expected numbers above 0, such as 1,2,4."
+        raise UsageError(message)
+    if out is not None:
+        require_free(out, force=True)
+    simulated = SimulationConfig() if quick else _LIKE_IBDMDB
+    cohort = (
+        simulate_cohort(simulated).cohort
+        if cohort_path is None
+        else CohortOptions().read(cohort_path)
+    )
+    with tempfile.TemporaryDirectory(prefix="immo-bench-") as folder:
+        shards = Path(folder) / "shards"
+        prepare_cohort(cohort, shards, ImmoConfig(), source="bench")
+        measured = time_processes(
+            shards,
+            [int(number) for number in processes.split(",")],
+            epochs=min(epochs, _QUICK_EPOCHS) if quick else epochs,
+            batch_size=64,
+            kill_after_s=2.0 if quick else 20.0,
+            checkpoint_min=0.01 if quick else 0.1,
+            out=out,
+            say=say,
+        )
     return Outcome(measured.to_dict(), measured.text())
 
 
