@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-METHODS = "layers_only,mean,product,ridge"
+METHODS = "mean,product,ridge"
 
 
 def test_it_writes_tables_json_and_a_page(immo, small_cohort, tmp_path):
@@ -28,7 +28,7 @@ def test_it_writes_tables_json_and_a_page(immo, small_cohort, tmp_path):
     saved = json.loads((out / "comparison.json").read_text())
     assert saved["label_scores"] == values["label_scores"]
     table = pd.read_csv(out / "label.tsv", sep="\t")
-    assert set(table["method"]) == {"layers_only", "mean", "product"}
+    assert set(table["method"]) == {"mean", "product"}
     assert set(table["part"]) == {"all", "mg", "mb"}
     hidden = pd.read_csv(out / "imputation.tsv", sep="\t")
     assert set(hidden["method"]) == {"mean", "ridge"}
@@ -100,19 +100,3 @@ def test_wrong_words_are_refused_before_anything_runs(immo, small_cohort, tmp_pa
     assert told in said
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / ".out.compare").exists()
-
-
-def test_a_killed_method_is_told_and_the_others_go_on(small_cohort, tmp_path):
-    from immo_hpc.analysis.compare.missing import Missing
-    from immo_hpc.config import ImmoConfig
-    from immo_hpc.workflow.comparing.child import _note_end
-    from immo_hpc.workflow.comparing.job import CompareJob
-    from immo_hpc.workflow.prepare import CohortOptions
-
-    job = CompareJob(
-        small_cohort, CohortOptions(), ImmoConfig(), (Missing(),), 1, ("label",), tmp_path / "work"
-    )
-    _note_end(job, "mean", -9)
-    assert [item["failed"] for item in job.items(["mean"])] == ["its process ended by signal 9"]
-    job.begin([])
-    assert [item["failed"] for item in job.items(["mean"])] == ["its process was ended"]

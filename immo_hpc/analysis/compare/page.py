@@ -18,7 +18,7 @@ from immo_hpc.analysis.compare.results import Comparison
 from immo_hpc.analysis.report.cards import Card
 from immo_hpc.analysis.report.sections import Section
 from immo_hpc.analysis.report.tables import Table
-from immo_hpc.analysis.report.text import UNDEFINED
+from immo_hpc.analysis.report.text import UNDEFINED, class_title, listed
 
 _TASKS = {"layers": "layer hidden whole", "values": "single values hidden"}
 
@@ -84,15 +84,15 @@ def _label_section(
     comparison: Comparison, scores: pd.DataFrame, missing: str, under: str
 ) -> Section:
     panels, tables = [], []
+    titles = [class_title(str(comparison.label), name) for name in comparison.classes]
     for part, rows in scores.groupby("part", sort=False):
         what = "all samples" if part == UNION else f"samples that have {part}"
         name = f"label-{_anchor(f'{missing}-{part}')}"
         panels.append(method_panel(name, f"AUC, {what}", rows, "auc", "AUC by person"))
         tables.append(_label_table(rows, f"AUC by person, {what}"))
     lead = (
-        f"Telling {' and '.join(comparison.classes)} apart ({comparison.label}) on people held "
-        "out; scores are averaged within a person. Every choice was made inside the training "
-        "people.",
+        f"Telling {listed(titles)} apart on people held out; scores are averaged within a "
+        "person. Every choice was made inside the training people.",
     )
     title = f"The label{under}"
     return Section(f"label-{_anchor(missing)}", title, lead, tuple(panels), tuple(tables))
