@@ -1,31 +1,28 @@
-"""Reading tables with features as rows: block by block, keeping only the rows that are wanted.
+"""Tables with features as rows, of which the wanted ones are kept: in memory or on disk.
 
 Legend of shapes: ``feature`` counts the rows that are kept, ``column`` the columns of numbers.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
+from immo_hpc.data.blocks import is_turned, row_blocks
+from immo_hpc.data.formats.grid_rows import Found, Wanted
 from immo_hpc.data.formats.head import Head
-from immo_hpc.data.tables import MISSING_TEXTS, Table, is_number, reading, text_message
-from immo_hpc.data.text_cells import ragged_message
-from immo_hpc.data.text_table import opened_text
+from immo_hpc.data.matrices import gather, open_matrix, write_rows
+from immo_hpc.data.spool import spool_name
+from immo_hpc.data.tables import Table
+from immo_hpc.data.turning import turned
 from immo_hpc.errors import CohortError
-
-# A block holds whole rows and is held in memory twice, as text and as numbers.
-_LEAST_BLOCK = 1 << 22
-_MOST_BLOCK = 1 << 29
-_ROWS_PER_BLOCK = 64
-_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+from immo_hpc.files import refuse_output
+from immo_hpc.work import WorkFolder
 
 
 @dataclass(frozen=True)
@@ -35,14 +32,36 @@ class Grid:
     Attributes:
         texts: Columns of text by name, each ``(feature,)``, empty cells as ''.
         columns: Names of the columns of numbers.
-        values: ``(feature, column)``, float32, NaN = empty.
+        values: ``(feature, column)``, float32, NaN = empty; in memory or on disk.
         num_rows: Rows there were, kept or not.
+        num_zeros: Zeros that were made missing.
     """
 
     texts: dict[str, list[str]]
     columns: tuple[str, ...]
     values: NDArray[np.float32]
     num_rows: int
+    num_zeros: int = 0
+
+
+@dataclass(frozen=True)
+class GridPlace:
+    """Where the values of a grid go if they do not stay in memory.
+
+    Attributes:
+        scratch: Folder.
+        name: File in it; one that is there already holds these very values.
+    """
+
+    scratch: Path
+    name: str
+
+    @classmethod
+    def of(cls, head: Head, layer: str, scratch: Path | None, *how: object) -> Self | None:
+        """The place of a layer's values, read in the way ``how``; None without ``scratch``."""
+        if scratch is None:
+            return None
+        return cls(scratch, spool_name(head.path, layer, "grid", *how))
 
 
 def read_grid(
@@ -51,6 +70,8 @@ def read_grid(
     keep: Callable[[dict[str, list[str]]], NDArray[np.bool_]],
     *,
     drop: Collection[str] = (),
+    zeros_are_missing: bool = False,
+    place: GridPlace | None = None,
 ) -> Grid:
     """Read a table with features as rows.
 
@@ -59,9 +80,12 @@ def read_grid(
         texts: Columns of text; all other columns hold numbers.
         keep: Tells from the columns of text which rows to keep, ``(row,)``, bool.
         drop: Columns that are passed over.
+        zeros_are_missing: Whether 0 means the same as an empty cell.
+        place: Where values go; None keeps them in memory.
 
     Raises:
         CohortError: If the file is damaged or ragged, or holds text where a number belongs.
+        OutputError: If the place cannot be written, or the disk is full.
     """
     names = head.columns
     numbers = [place for place, name in enumerate(names) if name not in texts and name not in drop]
@@ -71,111 +95,70 @@ def read_grid(
             "Check that this is the merged table."
         )
         raise CohortError(message)
-    with reading(head.path):
-        try:
-            kept_texts, blocks, num_rows = _read(head, texts, numbers, keep)
-        except pa.ArrowInvalid:
-            _explain(head, names.index(texts[0]), numbers)
-            raise
-    empty = np.empty((0, len(numbers)), dtype=np.float32)
-    values = np.concatenate(blocks) if blocks else empty
-    return Grid(kept_texts, tuple(names[place] for place in numbers), values, num_rows)
+    wanted = Wanted(head, tuple(texts), tuple(numbers), keep, zeros_are_missing)
+    if place is None:
+        blocks: list[NDArray[np.float32]] = []
+        found = wanted.read(blocks.append)
+        empty = np.empty((0, len(numbers)), dtype=np.float32)
+        values = np.concatenate(blocks) if blocks else empty
+    else:
+        found, values = _on_disk(wanted, place)
+    columns = tuple(names[place] for place in numbers)
+    return Grid(found.texts, columns, values, found.num_rows, found.num_zeros)
 
 
-def _read(
-    head: Head,
-    texts: Sequence[str],
-    numbers: Sequence[int],
-    keep: Callable[[dict[str, list[str]]], NDArray[np.bool_]],
-) -> tuple[dict[str, list[str]], list[NDArray[np.float32]], int]:
-    places = [head.columns.index(name) for name in texts]
-    kept_texts: dict[str, list[str]] = {name: [] for name in texts}
-    blocks: list[NDArray[np.float32]] = []
-    num_rows = 0
-    compression = _COMPRESSION.get(head.path.suffix.lower())
-    with pa.input_stream(str(head.path), compression=compression) as stream:
-        for batch in _batches(stream, head, places, numbers):
-            cells = {name: _stripped(batch.column(place)) for place, name in enumerate(texts)}
-            wanted = keep(cells)
-            num_rows += batch.num_rows
-            if not wanted.any():
-                continue
-            for name, column in cells.items():
-                kept_texts[name] += [text for text, hit in zip(column, wanted, strict=True) if hit]
-            block = np.empty((int(wanted.sum()), len(numbers)), dtype=np.float32)
-            for target in range(len(numbers)):
-                column = batch.column(len(texts) + target)
-                block[:, target] = column.to_numpy(zero_copy_only=False)[wanted]
-            blocks.append(block)
-    return kept_texts, blocks, num_rows
+def _on_disk(wanted: Wanted, place: GridPlace) -> tuple[Found, NDArray[np.float32]]:
+    found: Found | None = None
 
+    def write(_: str, temporary: Path) -> None:
+        nonlocal found
+        with temporary.open("wb") as target:
 
-def _batches(stream: Any, head: Head, texts: Sequence[int], numbers: Sequence[int]) -> Any:
-    block = min(max(_LEAST_BLOCK, head.width * _ROWS_PER_BLOCK), _MOST_BLOCK)
-    types: dict[str, Any] = {str(place): pa.float32() for place in numbers}
-    types |= {str(place): pa.string() for place in texts}
-    return pacsv.open_csv(
-        stream,
-        pacsv.ReadOptions(
-            column_names=[str(place) for place in range(len(head.columns))],
-            skip_rows=head.skipped,
-            block_size=block,
-        ),
-        pacsv.ParseOptions(
-            delimiter=head.delimiter, quote_char=False if head.delimiter == "\t" else '"'
-        ),
-        pacsv.ConvertOptions(
-            column_types=types,
-            include_columns=[str(place) for place in (*texts, *numbers)],
-            null_values=list(MISSING_TEXTS),
-            strings_can_be_null=False,
-        ),
-    )
+            def put(block: NDArray[np.float32]) -> None:
+                try:
+                    write_rows(target, block)
+                except OSError as error:
+                    refuse_output(place.scratch, error)
 
+            found = wanted.read(put)
 
-def _stripped(column: Any) -> list[str]:
-    return [text.strip() for text in column.to_pylist()]
-
-
-def _explain(head: Head, name: int, numbers: Sequence[int]) -> None:
-    """Go through the file line by line and raise for the first thing that is wrong."""
-    with opened_text(head.path) as stream:
-        for _ in range(head.skipped):
-            next(stream)
-        lines = csv.reader(
-            stream,
-            delimiter=head.delimiter,
-            quoting=csv.QUOTE_NONE if head.delimiter == "\t" else csv.QUOTE_MINIMAL,
-        )
-        for cells in lines:
-            line = head.skipped + lines.line_num
-            if not any(cells):
-                continue
-            if len(cells) != len(head.columns):
-                raise CohortError(ragged_message(head.path, line, len(cells), len(head.columns)))
-            for place in numbers:
-                text = cells[place].strip()
-                if text not in MISSING_TEXTS and not is_number(text):
-                    spot = f"row '{cells[name]}', column '{head.columns[place]}'"
-                    raise CohortError(text_message(f"{head.path}, line {line}, {spot}", text))
+    WorkFolder(place.scratch).do_all([place.name], write)
+    if found is None:  # Another process wrote the values; the names are read by everyone.
+        found = wanted.read(lambda block: None)
+    shape = (len(found.texts[wanted.texts[0]]), len(wanted.numbers))
+    return found, open_matrix(place.scratch / place.name, shape)
 
 
 def as_table(grid: Grid, head: Head, name: str, features: Sequence[str]) -> Table:
     """The grid turned: samples as rows, features as columns."""
-    return Table(
-        name, grid.columns, tuple(features), np.ascontiguousarray(grid.values.T), head.path
-    )
+    return Table(name, grid.columns, tuple(features), turned(grid.values), head.path)
 
 
-def without_empty(table: Table) -> tuple[Table, list[str]]:
+def without_empty(
+    table: Table,
+    holds: Callable[[NDArray[np.float32]], NDArray[np.bool_]] = lambda values: values > 0,
+    scratch: Path | None = None,
+) -> tuple[Table, list[str]]:
     """The table without samples in which nothing was found, and the names of those.
 
     A profile without a single value above 0 says that the assay failed, not that the sample
     is empty, and has no proportions.
+
+    Args:
+        table: The table.
+        holds: Tells which values count as found.
+        scratch: Folder for the outcome if the table is on disk.
     """
-    found = (table.values > 0).any(axis=1)
+    found = np.zeros(len(table.sample_ids), dtype=np.bool_)
+    if is_turned(table.values):
+        for _, block in row_blocks(table.values.T):
+            found |= holds(block).any(axis=0)
+    else:
+        for places, block in row_blocks(table.values):
+            found[places] = holds(block).any(axis=1)
     names = np.asarray(table.sample_ids, dtype=object)
     if found.all():
         return table, []
-    held = replace(table, sample_ids=tuple(names[found]), values=table.values[found])
+    values = gather(table.values, np.flatnonzero(found), scratch=scratch)
+    held = replace(table, sample_ids=tuple(names[found]), values=values)
     return held, list(names[~found])

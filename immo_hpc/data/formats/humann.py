@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from immo_hpc.data.blocks import on_disk, row_blocks
 from immo_hpc.data.check import examples
-from immo_hpc.data.formats.grid import as_table, read_grid, without_empty
+from immo_hpc.data.formats.grid import GridPlace, as_table, read_grid, without_empty
 from immo_hpc.data.formats.head import Head
 from immo_hpc.data.formats.sniff import SPECIAL_ROWS
+from immo_hpc.data.matrices import kept_matrix
+from immo_hpc.data.spool import spool_name
 from immo_hpc.data.tables import Table
 from immo_hpc.errors import CohortError
 
@@ -22,7 +26,14 @@ _SUFFIX = re.compile(
 )
 
 
-def read_humann(head: Head, name: str, notices: list[str], *, stratified: bool = False) -> Table:
+def read_humann(
+    head: Head,
+    name: str,
+    notices: list[str],
+    *,
+    stratified: bool = False,
+    scratch: Path | None = None,
+) -> Table:
     """Read the community rows, or the rows by taxon, of a HUMAnN table.
 
     A community row stands for the whole sample (``PWY-5100: ...``); a stratified row for the
@@ -37,6 +48,7 @@ def read_humann(head: Head, name: str, notices: list[str], *, stratified: bool =
         name: Name of the layer.
         notices: Gets what was left out.
         stratified: Whether to read the rows by taxon.
+        scratch: Folder for the values; None holds them in memory.
 
     Returns:
         Samples by features, fractions; samples with nothing above 0 are left out.
@@ -64,7 +76,8 @@ def read_humann(head: Head, name: str, notices: list[str], *, stratified: bool =
         kept: NDArray[np.bool_] = ~is_special & (is_stratified == stratified)
         return kept
 
-    grid = read_grid(head, [corner], wanted)
+    place = GridPlace.of(head, name, scratch, stratified)
+    grid = read_grid(head, [corner], wanted, place=place)
     features = grid.texts[corner]
     if not features:
         raise CohortError(_no_rows(head, stratified, others))
@@ -78,15 +91,29 @@ def read_humann(head: Head, name: str, notices: list[str], *, stratified: bool =
     )
     table = as_table(grid, head, name, features)
     table = replace(table, sample_ids=tuple(map(sample_name, grid.columns)))
-    table, lost = without_empty(table)
-    totals = np.nansum(table.values, axis=1, keepdims=True, dtype=np.float64)
-    table = replace(table, values=(table.values / totals).astype(np.float32))
+    table, lost = without_empty(table, scratch=scratch)
+    table = replace(table, values=_fractions(table, scratch, stratified))
     if lost:
         notices.append(
             f"{name}: {len(lost)} samples hold nothing above 0 in these rows and were left out "
             f"({examples(lost)})."
         )
     return table
+
+
+def _fractions(table: Table, scratch: Path | None, stratified: bool) -> NDArray[np.float32]:
+    """Values of a table whose rows sum to 1."""
+
+    def of(block: NDArray[np.float32]) -> NDArray[np.float32]:
+        totals = np.nansum(block, axis=1, keepdims=True, dtype=np.float64)
+        return (block / totals).astype(np.float32)
+
+    if scratch is None or not on_disk(table.values):
+        return of(table.values)
+    assert table.source is not None
+    name = spool_name(table.source, table.name, "fractions", stratified)
+    blocks = (of(block) for _, block in row_blocks(table.values))
+    return kept_matrix(scratch, name, table.values.shape, blocks)
 
 
 def is_coverage(head: Head) -> bool:

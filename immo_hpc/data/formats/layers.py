@@ -75,12 +75,21 @@ def _check_options(name: str, layer: LayerDescription, source: Source) -> None:
             raise CohortError(message)
 
 
-def read_layer(source: Source, layer: LayerDescription, name: str, notices: list[str]) -> Table:
-    """Read a table of a published format (see the reader of each)."""
+def read_layer(
+    source: Source,
+    layer: LayerDescription,
+    name: str,
+    notices: list[str],
+    scratch: Path | None = None,
+) -> Table:
+    """Read a table of a published format, into ``scratch`` if given (see the reader of each)."""
     head = source.head
     assert isinstance(head, Head)
     if source.format == "metaphlan":
-        return read_metaphlan(head, name, notices, rank=layer.rank or "species")
+        rank = layer.rank or "species"
+        return read_metaphlan(head, name, notices, rank=rank, scratch=scratch)
     if source.format == "humann":
-        return read_humann(head, name, notices, stratified=bool(layer.stratified))
-    return read_metabolomics(head, name, notices, named_only=layer.named_only is not False)
+        stratified = bool(layer.stratified)
+        return read_humann(head, name, notices, stratified=stratified, scratch=scratch)
+    named_only = layer.named_only is not False
+    return read_metabolomics(head, name, notices, named_only=named_only, scratch=scratch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.data.check import choices, examples
-from immo_hpc.data.formats.grid import as_table, read_grid
+from immo_hpc.data.formats.grid import GridPlace, as_table, read_grid, without_empty
 from immo_hpc.data.formats.head import Head, read_head
 from immo_hpc.data.formats.sniff import ANNOTATIONS
 from immo_hpc.data.tables import Table
@@ -20,7 +19,12 @@ _NEEDED = ("Method", "Metabolite", "Compound")
 
 
 def read_metabolomics(
-    head: Head, name: str, notices: list[str], *, named_only: bool = True
+    head: Head,
+    name: str,
+    notices: list[str],
+    *,
+    named_only: bool = True,
+    scratch: Path | None = None,
 ) -> Table:
     """Read the peak intensities.
 
@@ -35,6 +39,7 @@ def read_metabolomics(
         name: Name of the layer.
         notices: Gets what was left out and where the annotation is.
         named_only: Whether to read only compounds with a metabolite's name.
+        scratch: Folder for the values; None holds them in memory.
 
     Raises:
         CohortError: If a needed column is absent, or no compound is left.
@@ -51,7 +56,8 @@ def read_metabolomics(
     def wanted(cells: dict[str, list[str]]) -> NDArray[np.bool_]:
         return np.array([bool(text) or not named_only for text in cells["Metabolite"]], np.bool_)
 
-    grid = read_grid(head, texts, wanted)
+    place = GridPlace.of(head, name, scratch, named_only)
+    grid = read_grid(head, texts, wanted, zeros_are_missing=True, place=place)
     features = _features(grid.texts)
     if not features:
         message = (
@@ -71,23 +77,17 @@ def read_metabolomics(
         )
         + ("immo_hpc.data.formats.metabolomics.read_annotation." if extra else ".")
     )
-    zeros = grid.values == 0
-    if zeros.any():
+    if grid.num_zeros:
         notices.append(
-            f"{name}: {int(zeros.sum())} intensities of 0 mean not detected and count as missing."
+            f"{name}: {grid.num_zeros} intensities of 0 mean not detected and count as missing."
         )
-    table = as_table(
-        replace(grid, values=np.where(zeros, np.nan, grid.values)), head, name, features
-    )
-    measured = ~np.isnan(table.values).all(axis=1)
-    if measured.all():
-        return table
-    ids = np.asarray(table.sample_ids, dtype=object)
-    notices.append(
-        f"{name}: {int((~measured).sum())} samples hold no intensity and were left out "
-        f"({examples(ids[~measured])})."
-    )
-    return replace(table, sample_ids=tuple(ids[measured]), values=table.values[measured])
+    table = as_table(grid, head, name, features)
+    table, lost = without_empty(table, lambda values: ~np.isnan(values), scratch)
+    if lost:
+        notices.append(
+            f"{name}: {len(lost)} samples hold no intensity and were left out ({examples(lost)})."
+        )
+    return table
 
 
 def read_annotation(path: Path) -> pd.DataFrame:

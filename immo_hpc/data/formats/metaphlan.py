@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.data.check import examples
 from immo_hpc.data.description import Rank
-from immo_hpc.data.formats.grid import as_table, read_grid, without_empty
+from immo_hpc.data.formats.grid import GridPlace, as_table, read_grid, without_empty
 from immo_hpc.data.formats.head import Head
 from immo_hpc.data.formats.sniff import UNKNOWN_CLADES
 from immo_hpc.data.tables import Table
@@ -31,7 +32,14 @@ _TAX_IDS = ("NCBI_tax_id", "NCBI_taxid", "clade_taxid")
 _SUFFIX = re.compile(r"_(taxonomic_profile|metaphlan_bugs_list|metaphlan|bugs_list|profile)$")
 
 
-def read_metaphlan(head: Head, name: str, notices: list[str], *, rank: Rank = "species") -> Table:
+def read_metaphlan(
+    head: Head,
+    name: str,
+    notices: list[str],
+    *,
+    rank: Rank = "species",
+    scratch: Path | None = None,
+) -> Table:
     """Read one rank of a merged profile.
 
     The features are the rows whose last clade is of that rank, named by that clade
@@ -45,6 +53,7 @@ def read_metaphlan(head: Head, name: str, notices: list[str], *, rank: Rank = "s
         name: Name of the layer.
         notices: Gets what was left out.
         rank: Rank to keep.
+        scratch: Folder for the values; None holds them in memory.
 
     Returns:
         Samples by clades, as written (percent, in official profiles).
@@ -70,7 +79,8 @@ def read_metaphlan(head: Head, name: str, notices: list[str], *, rank: Rank = "s
         ranks.update(clade[:3] for clade in clades if clade[1:3] == "__")
         return np.array([clade.startswith(_PREFIXES[rank]) for clade in clades], dtype=np.bool_)
 
-    grid = read_grid(head, [corner], of_rank, drop=dropped)
+    place = GridPlace.of(head, name, scratch, rank)
+    grid = read_grid(head, [corner], of_rank, drop=dropped, place=place)
     lineages = grid.texts[corner]
     if not lineages:
         raise CohortError(_no_clade(head, rank, ranks))
@@ -85,7 +95,7 @@ def read_metaphlan(head: Head, name: str, notices: list[str], *, rank: Rank = "s
     )
     table = as_table(grid, head, name, _clade_names(lineages))
     table = replace(table, sample_ids=tuple(map(sample_name, grid.columns)))
-    table, lost = without_empty(table)
+    table, lost = without_empty(table, scratch=scratch)
     if lost:
         notices.append(
             f"{name}: {len(lost)} profiles hold no {rank} at all and were left out "

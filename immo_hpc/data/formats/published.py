@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from immo_hpc.data.description import CohortDescription, LayerDescription
@@ -28,8 +27,6 @@ from immo_hpc.data.formats.replicates import Joined, joined
 from immo_hpc.data.formats.sniff import FORMAT_TEXTS
 from immo_hpc.data.parts import Parts
 from immo_hpc.data.sample_table import read_sample_table
-from immo_hpc.data.spool import spool_name, spooled
-from immo_hpc.data.streams import TableStream
 from immo_hpc.data.tables import Table, table_name
 
 
@@ -101,17 +98,14 @@ def published_parts(
         found: What `find_published` found.
         description: Its ``cohort.yaml``, with the arguments of the user.
         read_plain: Reads a layer that is a plain table.
-        scratch: Folder for the values of the tables; None holds them in memory. Either way
-            what is kept of a published table is in memory while it is read.
+        scratch: Folder for the values of the tables; None holds them in memory.
 
     Raises:
         CohortError: As for `immo_hpc.data.read.read_cohort`.
         OutputError: If ``scratch`` cannot be written, or the disk is full.
     """
-    tables, samples, notices, description = _read(found, description, read_plain)
+    tables, samples, notices, description = _read(found, description, read_plain, scratch)
     used = description.layers or {}
-    if scratch is not None:
-        tables = [_on_disk(table, used[table.name], found, scratch) for table in tables]
     elsewhere = partial(_elsewhere, found, used)
     where = _samples_where(found)
     return Parts(tables, samples, where, elsewhere, scratch, tuple(notices)), description
@@ -121,6 +115,7 @@ def _read(
     found: PublishedFolder,
     description: CohortDescription,
     read_plain: Callable[[Path, LayerDescription], Table],
+    scratch: Path | None,
 ) -> tuple[list[Table], pd.DataFrame | None, list[str], CohortDescription]:
     notices = list(found.notices)
     used = used_layers(found.layers, found.folder, description)
@@ -133,10 +128,10 @@ def _read(
         if layer.format == "auto":
             text = f"recognised by its content as {FORMAT_TEXTS[source.format]}"
             notices.append(f"{name}: {source.path.name} was {text} (kind {layer.kind}).")
-        table = read_layer(source, layer, name, notices)
+        table = read_layer(source, layer, name, notices, scratch)
         if found.assays is not None:
             where = str(found.assays.path)
-            joins[name] = joined(table, found.assays, layer.data_type, where, notices)
+            joins[name] = joined(table, found.assays, layer.data_type, where, notices, scratch)
             table = joins[name].table
         tables.append(table)
     layers = {name: layer for name, (_, layer) in used.items()}
@@ -148,21 +143,6 @@ def _read(
     elif found.samples is not None:
         samples = read_sample_table(found.samples.path)
     return tables, samples, notices, description
-
-
-def _on_disk(table: Table, layer: LayerDescription, found: PublishedFolder, scratch: Path) -> Table:
-    """The table with its values in ``scratch``, where plain tables are put by their reader."""
-    if isinstance(table.values, np.memmap):
-        return table
-    assert table.source is not None
-    how: list[object] = [layer.model_dump()]
-    if found.assays is not None:
-        # Which assay stands for which sample is the metadata's to say.
-        how.append(spool_name(found.assays.path, "assays"))
-    name = spool_name(table.source, table.name, *how)
-    blocks = iter([(table.sample_ids, table.values)])
-    stream = TableStream(table.name, table.features, blocks, table.source)
-    return spooled(scratch, {table.name: name}, lambda _: stream)[table.name]
 
 
 def _samples_where(found: PublishedFolder) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from immo_hpc.data.check import choices, examples, require_unique
 from immo_hpc.data.formats.metadata import Assays
+from immo_hpc.data.matrices import gather
 from immo_hpc.data.tables import Table
 from immo_hpc.errors import CohortError
 
@@ -46,7 +50,12 @@ def data_type_of(names: Sequence[str], assays: Assays) -> str | None:
 
 
 def joined(
-    table: Table, assays: Assays, data_type: str | None, where: str, notices: list[str]
+    table: Table,
+    assays: Assays,
+    data_type: str | None,
+    where: str,
+    notices: list[str],
+    scratch: Path | None = None,
 ) -> Joined:
     """Name the rows by collection, and keep one assay of each.
 
@@ -59,6 +68,7 @@ def joined(
         data_type: Data type to look the assays up in; found by `data_type_of` if None.
         where: Metadata file, for messages.
         notices: Gets the replicates that were left out.
+        scratch: Folder for the outcome if the table is on disk.
 
     Raises:
         CohortError: If an External ID stands twice, or the metadata has no such data type.
@@ -85,7 +95,9 @@ def joined(
             "assays of one collection the plain External ID is kept, else _TR, else _P."
         )
     ids = [collections.get(table.sample_ids[place], table.sample_ids[place]) for place in places]
-    values = table.values if len(places) == len(table.values) else table.values[places]
+    values = table.values
+    if len(places) < len(values):
+        values = gather(values, np.array(places, dtype=np.int64), scratch=scratch)
     external = {name: found for name, found in kept.items() if found in collections}
     return Joined(replace(table, sample_ids=tuple(ids), values=values), chosen, external)
 

@@ -1,7 +1,9 @@
 """Whole folders of published tables: which file is what, and which assay belongs to whom."""
 
+import errno
 import gzip
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -12,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from immo_hpc.data import assemble, blocks
+from immo_hpc.data.formats import grid, replicates
 from immo_hpc.data.formats.metadata import Assays
 from immo_hpc.data.formats.replicates import data_type_of, joined
 from immo_hpc.data.read import read_cohort
 from immo_hpc.data.tables import Table
-from immo_hpc.errors import CohortError
+from immo_hpc.errors import CohortError, OutputError
 
 DOCS = Path(__file__).parents[4] / "docs" / "cohorts.md"
 METADATA = "hmp2_metadata_2018-08-20.csv"
@@ -85,7 +89,9 @@ def test_the_order_of_columns_and_rows_changes_nothing(official):
     same(read_cohort(official), expected)
 
 
-def test_a_folder_on_disk_gives_the_same(official, tmp_path):
+@pytest.mark.parametrize("block_bytes", [40, 64 << 20])
+def test_a_folder_on_disk_gives_the_same(official, tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setitem(blocks.row_blocks.__kwdefaults__, "block_bytes", block_bytes)
     (official / "clin.csv").write_text("sample_id,crp\nM2001C1,3.5\nP6004C1,1\n")
     expected = read_cohort(official)
     for _ in range(2):  # the second time from the files that are there
@@ -96,6 +102,32 @@ def test_a_folder_on_disk_gives_the_same(official, tmp_path):
     (official / "cohort.yaml").write_text("layers: {mg: {rank: kingdom}, mb: {}}\n")
     again = read_cohort(official, scratch=tmp_path / "scratch")
     assert again.layers["mg"].features == ("k__Archaea", "k__Bacteria")
+
+
+def test_a_published_table_is_on_disk_at_every_step(official, tmp_path, monkeypatch):
+    steps = []
+    for module in (grid, replicates, assemble):
+        gather = module.gather
+
+        def watched(values, *arguments, gather=gather, **options):
+            outcome = gather(values, *arguments, **options)
+            steps.append((values, outcome))
+            return outcome
+
+        monkeypatch.setattr(module, "gather", watched)
+    read_cohort(official, scratch=tmp_path / "scratch")
+    assert len(steps) > 3
+    assert all(isinstance(matrix, np.memmap) for step in steps for matrix in step)
+
+
+def test_a_disk_that_is_full_under_a_published_table_is_told(official, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(grid, "write_rows", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        read_cohort(official, scratch=tmp_path / "scratch")
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_options_and_files_are_named_in_cohort_yaml(official):
