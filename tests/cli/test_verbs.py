@@ -18,7 +18,7 @@ import torch
 from immo_hpc.data.read import read_cohort
 
 VERBS = ["demo", "simulate", "validate", "prepare", "train"]
-VERBS += ["embed", "impute", "generate", "classify", "explain", "report"]
+VERBS += ["embed", "impute", "generate", "classify", "compare", "explain", "report"]
 
 
 def done(outcome):
