@@ -6,6 +6,7 @@ Every contender reads the same cohort, larger than its memory limit, in a proces
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,8 @@ _NAME = "immo-bench-loader"
 # The second cohort only tells how much is read.
 _SECOND_SHARE = 0.25
 _QUICK_GB = 0.2
+# Beyond this others take processor time from the contenders.
+_IDLE_LOAD = 0.75
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,9 @@ def bench_loader(
         for name in CONTENDERS
         if name not in present
     ]
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > _IDLE_LOAD * cores:
+        notes.append(f"the machine was busy: a load of {load:.1f} on {cores} cores at the start")
     states: tuple[State, ...] = ("cold", "warm")
     if limit is not None and limit < 1.1e9 * gb:
         states = ("cold",)

@@ -76,7 +76,8 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
         names = ("torch", "pyarrow", "anndata", "datasets", "torchdata")
         used = [f"{name} {versions[name]}" for name in names if name in versions]
         parts.append(
-            f"## {place['device_name']}, {place['cpu_count']} cores, {place['date'][:10]}\n"
+            f"## {place['device_name']}, {place['cpu_count']} cores, {place['date'][:10]}, "
+            f"{figure.removeprefix('bench-').removesuffix('.svg')}\n"
         )
         parts.append(
             f"{', '.join(used)}, Python {place['python']}, commit {place['commit'][:12]}.\n"
