@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -11,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO, Any
 
+from immo_hpc.processes import signal_name, stopping_with
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 # After one process has ended badly the others end by themselves, unless they cannot.
 _GRACE_S = 120.0
 _POLL_S = 0.05
@@ -119,21 +119,8 @@ def _start(
         stderr=None if log is None else subprocess.STDOUT,
         # An interrupt typed at a terminal reaches them through this process alone.
         start_new_session=True,
-        preexec_fn=_stop_with_parent(os.getpid()),
+        preexec_fn=stopping_with(os.getpid()),
     )
-
-
-def _stop_with_parent(parent: int) -> Callable[[], None]:
-    """A function for the child: be asked to stop when ``parent`` is gone."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-
-    def arrange() -> None:
-        if prctl is not None:
-            prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> list[int]:
@@ -157,7 +144,7 @@ def _show(codes: Sequence[int], logs: Sequence[IO[bytes]]) -> None:
         if code and (codes[0] < 0 or "Traceback" in said):
             sys.stderr.write(said)
         if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            name = signal_name(code)
             sys.stderr.write(f"note: process {rank} of {len(codes)} was killed by {name}.\n")
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from signal import Signals
 
 from immo_hpc.errors import ImmoError
+from immo_hpc.lines import append_line
 from immo_jobs.child import CANCELLED, StopRelay, run_child
 from immo_jobs.command import environment_of, ranks_of, started_command
 from immo_jobs.folder import JobFolder
@@ -23,7 +24,6 @@ from immo_jobs.state import (
     RUNNING,
     TaskFolder,
     TaskState,
-    append_line,
     read_state,
     write_state,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -13,10 +12,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from immo_hpc.processes import stopping_with
+
 CANCELLED = "cancel"
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _POLL_S = 0.1
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 class StopRelay:
@@ -110,7 +110,7 @@ def run_child(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
-            preexec_fn=_end_with_parent(os.getpid()),
+            preexec_fn=stopping_with(os.getpid()),
         )
         relay.watch(child)
         try:
@@ -122,16 +122,3 @@ def run_child(
             child.wait()
             raise
     return code
-
-
-def _end_with_parent(parent: int) -> Callable[[], None]:
-    """A function for the child: be told to stop when ``parent`` is gone, killed or not."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-
-    def arrange() -> None:
-        if prctl is not None:
-            prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange

@@ -14,8 +14,9 @@ from typing import Any
 from immo_hpc._version import __version__
 from immo_hpc.errors import OutputError, RunError
 from immo_hpc.files import new_folder, refuse_output
+from immo_hpc.lines import append_line, read_lines
 from immo_jobs.profile import Profile, validated_profile
-from immo_jobs.state import TaskFolder, append_line, read_lines
+from immo_jobs.state import TaskFolder
 from immo_jobs.task import Task, task_from_dict
 
 FORMAT = "immo-job"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from immo_hpc.errors import RunError
-from immo_hpc.files import refuse_output, write_text
+from immo_hpc.files import write_text
 
 QUEUED, RUNNING, INTERRUPTED = "queued", "running", "interrupted"
 FINISHED, FAILED, GAVE_UP = "finished", "failed", "gave up"
@@ -108,41 +106,6 @@ def write_state(folder: TaskFolder, state: TaskState) -> None:
         OutputError: If the folder cannot be written.
     """
     write_text(folder.state, json.dumps(asdict(state), indent=1) + "\n")
-
-
-def append_line(path: Path, values: dict[str, Any]) -> None:
-    """Add one JSON line, in one write, flushed.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    line = (json.dumps(values) + "\n").encode()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        refuse_output(path, error)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of `append_line`, oldest first; a line that was cut short is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict):
-            found.append(values)
-    return found
 
 
 def seconds_since_beat(folder: TaskFolder) -> float | None:

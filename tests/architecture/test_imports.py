@@ -19,7 +19,15 @@ ROWS = [
     ["immo_hpc.nn"],
     ["immo_hpc.data"],
     ["immo_hpc.config"],
-    ["immo_hpc.files", "immo_hpc.errors", "immo_hpc.lease", "immo_hpc.work", "immo_hpc._version"],
+    [
+        "immo_hpc.files",
+        "immo_hpc.errors",
+        "immo_hpc.lease",
+        "immo_hpc.lines",
+        "immo_hpc.processes",
+        "immo_hpc.work",
+        "immo_hpc._version",
+    ],
     ["immo_kernels"],
 ]
 # What a room may never import, beyond the rows above it.

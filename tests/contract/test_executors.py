@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from immo_hpc.lines import read_lines
 from immo_jobs.folder import JobFolder
 from immo_jobs.profile import Profile
-from immo_jobs.state import read_lines
 from immo_jobs.submit import cancel, resume, submit
 from immo_jobs.survey import survey
 from immo_jobs.task import Task

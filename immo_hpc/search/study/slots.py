@@ -7,7 +7,6 @@ made no progress; too many of them in a row, and the trial is given up.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from immo_hpc.files import refuse_output
 from immo_hpc.lease import Lease, Watcher
+from immo_hpc.lines import append_line, read_lines
 from immo_hpc.search.study.records import RESULT, Ledger, Result, Trial, add_result
 
 # Attempts in a row without progress before a trial is given up.
@@ -110,35 +109,7 @@ def note(slot: Slot, event: str, **more: Any) -> None:
         OutputError: If it cannot be written.
     """
     line = {"event": event, "worker": worker_name(), "at": time.time(), **more}
-    path = slot.folder / _ATTEMPTS
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            size = os.fstat(descriptor).st_size
-            # A line that a crash cut short must not swallow this one.
-            cut = size and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, b"\n" * bool(cut) + json.dumps(line).encode() + b"\n")
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        refuse_output(path, error)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Whole JSON lines of a file, oldest first; a line that was cut short is left out."""
-    try:
-        texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        return []
-    found = []
-    for text in texts:
-        try:
-            values = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(values, dict):
-            found.append(values)
-    return found
+    append_line(slot.folder / _ATTEMPTS, line)
 
 
 def mark_of(folder: Path) -> str:

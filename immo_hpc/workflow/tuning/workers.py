@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from immo_hpc.errors import ImmoError, InterruptedRun
+from immo_hpc.processes import signal_name, stop_with_parent
 from immo_hpc.search.study import Ledger, Plan, StudyFolder
 from immo_hpc.search.study.work import describe
 from immo_hpc.train.interrupt import StopRequest
@@ -26,7 +25,6 @@ _POLL_S = 0.25
 # of its trial gives it up before that.
 _MOST_REPLACED = 20
 _RESUMABLE = 3
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _Child = tuple[subprocess.Popen[bytes], IO[bytes]]
 
 
@@ -61,7 +59,7 @@ def supervise(
                     is_killed = code < 0 and stop.name is None
                     if is_killed and replaced < _MOST_REPLACED * count:
                         replaced += 1
-                        say(f"a worker was ended by {_signal(code)}; another takes its place")
+                        say(f"a worker was ended by {signal_name(code)}; another takes its place")
                         children.append(_start(shards, folder, deadline))
                     elif code not in (0, _RESUMABLE) and stop.name is None:
                         raise ImmoError(f"a worker failed: {_reason(child[1], code)}")  # noqa: EM102
@@ -89,10 +87,7 @@ def end_with_parent() -> None:
     parent = os.environ.get(PARENT)
     if parent is None:
         return
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != int(parent):
+    if not stop_with_parent(int(parent)):
         message = f"process {parent}, which started this worker, is gone."
         raise InterruptedRun(message)
 
@@ -126,11 +121,6 @@ def _tell(ledger: Ledger, said: set[str], plan: Plan, say: Callable[[str], None]
     return set(new)
 
 
-def _signal(code: int) -> str:
-    number = -code
-    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-
-
 def _reason(said: IO[bytes], code: int) -> str:
     """The message a process ended with."""
     said.seek(0)
@@ -138,4 +128,4 @@ def _reason(said: IO[bytes], code: int) -> str:
     told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if told:
         return told[-1]
-    return lines[-1] if lines and code > 0 else f"it was ended by {_signal(code)}"
+    return lines[-1] if lines and code > 0 else f"it was ended by {signal_name(code)}"

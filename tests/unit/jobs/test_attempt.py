@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immo_hpc.files import write_text
+from immo_hpc.lines import read_lines
 from immo_jobs.attempt import attempt, close, close_silent, verdict
 from immo_jobs.child import StopRelay
 from immo_jobs.profile import Profile
@@ -16,7 +17,6 @@ from immo_jobs.state import (
     RUNNING,
     TaskFolder,
     TaskState,
-    read_lines,
     read_state,
     write_state,
 )

@@ -3,9 +3,10 @@ import stat
 import pytest
 
 from immo_hpc.errors import OutputError, RunError
+from immo_hpc.lines import append_line, read_lines
 from immo_jobs.folder import JobFolder, Submission, create_job, find_job, make_folder
 from immo_jobs.profile import Profile
-from immo_jobs.state import TaskState, append_line, read_lines, read_state, write_state
+from immo_jobs.state import TaskState, read_state, write_state
 
 
 def test_what_is_written_is_read_back(new_job):

@@ -19,11 +19,11 @@ from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
 from immo_hpc.data.split import split_samples
 from immo_hpc.errors import BusyError
 from immo_hpc.lease import hold
+from immo_hpc.lines import read_lines
 from immo_hpc.train import RunFolder, train_run
 from immo_jobs.folder import JobFolder
 from immo_jobs.plan import Array, plan
 from immo_jobs.profile import Profile
-from immo_jobs.state import read_lines
 from immo_jobs.submit import submit
 from immo_jobs.survey import survey
 

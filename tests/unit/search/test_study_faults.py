@@ -11,9 +11,10 @@ import pytest
 from immo_hpc.errors import InterruptedRun
 from immo_hpc.lease import owner
 from immo_hpc.lease import take as take_module
+from immo_hpc.lines import read_lines
 from immo_hpc.search.study import Goal, Ledger, Measured, TrialFailed, Worker
 from immo_hpc.search.study.records import Result, add_result, trial_name
-from immo_hpc.search.study.slots import MOST_FRUITLESS, read_lines
+from immo_hpc.search.study.slots import MOST_FRUITLESS
 from immo_hpc.train.interrupt import StopRequest
 
 
