@@ -7,13 +7,13 @@ of the tensors. Reading one never executes code.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from isal import isal_zlib
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -205,6 +205,6 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
     checksum = 0
     for name in sorted(tensors):
         flat = tensors[name].contiguous().view(-1)
-        checksum = zlib.crc32(name.encode(), checksum)
-        checksum = zlib.crc32(flat.view(torch.uint8).numpy().data, checksum)
+        checksum = isal_zlib.crc32(name.encode(), checksum)
+        checksum = isal_zlib.crc32(flat.view(torch.uint8).numpy().data, checksum)
     return checksum

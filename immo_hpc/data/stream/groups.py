@@ -9,7 +9,6 @@ the checksum of its page is verified then.
 from __future__ import annotations
 
 import os
-import zlib
 from collections import OrderedDict
 from contextlib import suppress
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from immo_hpc.data.stream.decoded import damaged, decoded_rows
@@ -158,7 +158,7 @@ class GroupReader:
         if header.num_plain != chunk.num_values:
             return None
         if header.crc is not None:
-            found = zlib.crc32(content[chunk.size - header.size :].data)
+            found = isal_zlib.crc32(content[chunk.size - header.size :].data)
             if found != header.crc:
                 what = f"expected CRC-32 {header.crc:08x}, found {found:08x}"
                 raise ShardError(damaged(group, layer, what))
