@@ -43,7 +43,9 @@ def _sentence(rows: pd.DataFrame, what: str, measure: str, name: str, digits: in
         return f"{told}."
     gap = _gap(best)
     of = f"{best['title']} ({best[measure]:.{digits}f}, difference {gap})"
-    if best["difference"] <= 0:
+    if best["difference"] == 0:
+        return f"{told}; {best['title']} does the same."
+    if best["difference"] < 0:
         surely = "" if best["upper"] < 0 else ", within chance"
         return f"{told}, and it wins{surely}: the best other method is {of}."
     if best["lower"] > 0:

@@ -113,6 +113,14 @@ def test_words_say_when_a_simple_method_wins():
     assert "and it wins" in layer
 
 
+def test_words_do_not_call_a_draw_a_victory():
+    items = _items()
+    for item in items:
+        if item["method"] == "immo":
+            item["layers"]["mb"]["residual"] = [1.0, 2.0, 2.0]
+    assert _summary(items).verdicts[1].endswith("(R² 0.167); IMMO does the same.")
+
+
 def test_a_failed_fit_is_told_and_leaves_the_others_alone():
     items = _items()
     place = next(i for i, item in enumerate(items) if item["method"] == "immo")
