@@ -27,7 +27,7 @@ from immo_hpc.bench.loader_limit import described_limit, group_limit
 from immo_hpc.bench.loader_render import table
 from immo_hpc.bench.loader_rows import Row
 from immo_hpc.bench.loader_runs import Settings, measure
-from immo_hpc.errors import OutputError
+from immo_hpc.errors import OutputError, UsageError
 from immo_hpc.files import write_text
 from immo_hpc.train.environment import describe_environment, package_versions, source_commit
 
@@ -84,6 +84,7 @@ def bench_loader(
     quick: bool = False,
     folder: Path | None = None,
     keep: bool = False,
+    beside: Sequence[str] | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> LoaderBench:
@@ -98,11 +99,13 @@ def bench_loader(
         quick: A small cohort and few rounds, to see that it works.
         folder: Where the cohort and its copies are written; they take five times ``gb``.
         keep: Leave them there, and use what an earlier run left.
+        beside: Other loaders to time, by name; all that are installed if None.
         out: JSON file to write the result to, after each round.
         say: Told what comes next.
 
     Raises:
         ImmoError: If the loader fails.
+        UsageError: If ``beside`` names a loader that is not known.
         OutputError: If there is not enough space, or ``out`` cannot be written.
     """
     if quick:
@@ -112,10 +115,11 @@ def bench_loader(
         "ibdmdb": cohort_of(1e9 * gb, "ibdmdb"),
         "60%": cohort_of(1e9 * gb * _SECOND_SHARE, "60%"),
     }
-    present = [name for name, contender in CONTENDERS.items() if not contender.absent()]
+    chosen = _chosen(beside)
+    present = [name for name in chosen if not CONTENDERS[name].absent()]
     notes = [
         f"{name}: not installed: {', '.join(CONTENDERS[name].absent())}"
-        for name in CONTENDERS
+        for name in chosen
         if name not in present
     ]
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
@@ -148,6 +152,19 @@ def bench_loader(
     finally:
         if not keep:
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _chosen(beside: Sequence[str] | None) -> list[str]:
+    if beside is None:
+        return list(CONTENDERS)
+    others = [name for name in CONTENDERS if name != "immo"]
+    if unknown := [name for name in beside if name not in others]:
+        message = (
+            f"--beside: expected names of other loaders ({'; '.join(others)}) or 'none', "
+            f"found '{unknown[0]}'."
+        )
+        raise UsageError(message)
+    return ["immo", *beside]
 
 
 def _result(

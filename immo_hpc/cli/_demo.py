@@ -152,6 +152,13 @@ def bench_loader(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the copies for the next run.")
     ] = False,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            help="Other loaders, separated by ';', such as 'npy; anndata'; 'none' for none. "
+            "All that are installed if not given."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -170,8 +177,14 @@ def bench_loader(
         quick=quick,
         folder=folder,
         keep=keep,
+        beside=None if beside is None else _names(beside),
         out=out,
         say=status,
     )
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(";")]
+    return [] if names == ["none"] else names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from immo_hpc.bench.kernels import bench_kernels as time_kernels
@@ -187,6 +187,7 @@ def bench_loader(
     quick: bool,
     folder: Path | None = None,
     keep: bool = False,
+    beside: Sequence[str] | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
@@ -207,6 +208,7 @@ def bench_loader(
         quick=quick,
         folder=folder,
         keep=keep,
+        beside=beside,
         out=out,
         say=say,
     )
