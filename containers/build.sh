@@ -76,4 +76,4 @@ fi
 (cd "$work" && apptainer --quiet build --force "${arguments[@]}" --bind "$work/mnt:/mnt:ro" \
   --mksquashfs-args "-comp gzip -Xcompression-level 6" "$image.part" source/containers/immo.def)
 mv "$image.part" "$image"
-echo "$image: $(du -m --apparent-size "$image" | cut -f 1) MB, immo-hpc $version, commit ${commit:0:12}, built in $((SECONDS - started)) s"
+echo "$image: $(($(stat -c %s "$image") / 1000000)) MB, immo-hpc $version, commit ${commit:0:12}, built in $((SECONDS - started)) s"

@@ -3,14 +3,10 @@
 Everything waits for what it needs to see; nothing relies on how fast the machine is.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -31,20 +27,6 @@ def command(*words, **options):
     done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{words} ended with {done.returncode}: {done.stderr}{done.stdout}"
     return done.stdout
-
-
-def trainings(run):
-    """Ids of the processes of this machine that train into ``run``, host or container."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        # python .../immo train SHARDS RUN: programs that start it have other first words.
-        if words[1:2] and words[1].endswith(b"/immo") and str(run).encode() in words[2:]:
-            found.append(int(entry.name))
-    return found
 
 
 def has_checkpoint(run):
@@ -99,10 +81,11 @@ class Job:
     Args:
         runs: Folder of the run folders.
         immo: Words that start the command line.
+        folder: Job folder; by default beside ``runs``.
     """
 
-    def __init__(self, runs, immo=(str(IMMO),)):
-        self.runs, self.folder = runs, runs.with_name(f"{runs.name}.jobs")
+    def __init__(self, runs, immo=(str(IMMO),), folder=None):
+        self.runs, self.folder = runs, folder or runs.with_name(f"{runs.name}.jobs")
         self._immo = immo
 
     def submit(self, shards, configs, profile):
@@ -142,110 +125,3 @@ class Job:
             return not any(row["is_live"] for row in rows.values()) and rows
 
         return wait_until(over, seconds, f"no task of {self.folder} is queued or runs")
-
-
-class Freezer(threading.Thread):
-    """Stops each training (SIGSTOP) once it has written a checkpoint, until its task is let go.
-
-    So a disturbance meets every run in its middle, however fast the machine is. A process that
-    is asked to end goes on, as does one that Slurm itself continues. Every look counts how many
-    processes train into one run.
-    """
-
-    def __init__(self, job, names):
-        super().__init__(daemon=True)
-        self._job, self._held, self._is_over = job, set(names), threading.Event()
-        self._stopped, self._found_by = set(), {}
-        self.most_at_once = dict.fromkeys(names, 0)
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self._is_over.set()
-        self.join()
-
-    def run(self):
-        while not self._is_over.wait(0.05):
-            for name in self.most_at_once:
-                run = self._job.run(name)
-                pids = trainings(run)
-                self.most_at_once[name] = max(self.most_at_once[name], len(pids))
-                if name in self._held:
-                    self._look(pids, {path.name for path in run.glob("checkpoints/epoch-*")})
-
-    def _look(self, pids, checkpoints):
-        for pid in pids:
-            found = self._found_by.setdefault(pid, checkpoints)
-            if pid not in self._stopped:
-                if checkpoints != found:
-                    self._stopped.add(pid)
-                    _signal(pid, signal.SIGSTOP)
-            elif _has_pending(pid, signal.SIGUSR2) or _has_pending(pid, signal.SIGTERM):
-                _signal(pid, signal.SIGCONT)
-
-    def disturb(self, name, act, reason):
-        """Do ``act(pid)`` to a frozen training until its record tells of ``reason``; let it go.
-
-        It is done again where it came too late: the time limit may have been quicker.
-        """
-        end = time.monotonic() + 300
-        while True:
-            num_attempts = len(self._job.attempts(name))
-            act(self._frozen(name))
-            next_look = time.monotonic() + 60
-            while len(self._job.attempts(name)) == num_attempts and time.monotonic() < next_look:
-                time.sleep(0.3)
-            if reason in self._job.reasons(name):
-                break
-            assert time.monotonic() < end, f"{name}: {reason!r} is not in its record"
-        self._held.discard(name)
-        time.sleep(0.2)  # A look that has begun may still stop it.
-        for pid in trainings(self._job.run(name)):
-            _signal(pid, signal.SIGCONT)
-
-    def _frozen(self, name):
-        """Wait until the training of a task is stopped; hand the task over again if it rests."""
-        end = time.monotonic() + 180
-        while time.monotonic() < end:
-            for _ in range(30):
-                frozen = [pid for pid in trainings(self._job.run(name)) if _is_stopped(pid)]
-                if frozen:
-                    return frozen[0]
-                time.sleep(0.3)
-            if not self._job.status()[name]["is_live"]:
-                self._job.resume()
-        message = f"{name} is not in its middle after 180 s: {self._job.status()[name]}"
-        raise AssertionError(message)
-
-
-def _signal(pid, number):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _is_stopped(pid):
-    return _stat(pid)[:1] == ["T"]
-
-
-def parent_of(pid):
-    return int(_stat(pid)[1])
-
-
-def _stat(pid):
-    """State, parent and so on of a process; nothing of one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _has_pending(pid, number):
-    """Whether a stopped process is going to meet a signal when it goes on."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return False
-    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
-    return any(mask >> (number - 1) & 1 for mask in masks)

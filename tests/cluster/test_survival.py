@@ -4,7 +4,8 @@ import os
 import signal
 
 import pytest
-from cluster_tools import Freezer, model_hash, parent_of, wait_until
+from cluster_tools import model_hash, wait_until
+from freezer import Freezer, parent_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
