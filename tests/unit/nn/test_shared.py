@@ -112,11 +112,13 @@ def assert_as_one(dims, measured, visible, rank_of, world_size):
     forward.backward(gradient)
 
     threads = Threads(world_size)
+    # Not by the threads: they would draw their weights from one generator.
+    models = [new_model(dims) for _ in range(world_size)]
 
     def work(rank):
         samples = [sample for sample in range(size) if rank_of[sample] == rank]
         batch, at, gradient, rows = part(samples)
-        model = new_model(dims)
+        model = models[rank]
         stacks = SharedStacks(threads.of(rank))
         stacks.shares = {
             model.place[n]: RowShare(
