@@ -38,6 +38,11 @@ def _of_state(rows: Sequence[Row], memory_bytes: int) -> Iterator[Claim]:
     for number, share in enumerate(ours.of_floor, 1):
         what = f"{ours.state}, epoch {number}: share of the rate of reading the files end to end"
         yield _at_least(what, share.median, OF_FLOOR)
+    kept = next((row for row in rows if row.contender == "read, kept"), None)
+    if kept is not None:
+        for number, rate in enumerate(ours.mb_per_s, 1):
+            what = f"{ours.state}, epoch {number}: the same into memory that stays, as a batch does"
+            yield _at_least(what, rate.median / kept.mb_per_s[0].median, OF_FLOOR)
     # Epochs shorter than the time between two looks have no peak.
     if len(ours.private_mb) > 1 and ours.private_mb[0]:
         what = f"{ours.state}: private memory at the peak of epoch 2 over that of epoch 1"
