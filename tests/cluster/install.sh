@@ -9,11 +9,14 @@ if [ "${1:-}" != --install ]; then
   exit 2
 fi
 shift
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "install.sh: root and apt-get are needed to install $*; found uid $(id -u), apt-get '$(command -v apt-get || true)'" >&2
-  exit 3
-fi
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive PATH=$PATH:/usr/sbin:/sbin
+
+may_install() { # what
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "install.sh: root and apt-get are needed to install $1; found uid $(id -u), apt-get '$(command -v apt-get || true)'" >&2
+    exit 3
+  fi
+}
 
 for what in "${@:-slurm}"; do
   case $what in
@@ -23,13 +26,17 @@ for what in "${@:-slurm}"; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
       done
       if [ ${#missing[@]} -gt 0 ]; then
+        may_install "${missing[*]}"
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
       fi
       slurmctld -V
       ;;
     apptainer)
-      command -v apptainer >/dev/null || bash "$here/install-apptainer.sh"
+      if ! command -v apptainer >/dev/null; then
+        may_install apptainer
+        bash "$here/install-apptainer.sh"
+      fi
       apptainer version
       ;;
     *)
