@@ -50,7 +50,8 @@ def test_workers_killed_at_random_lose_nothing(study, processes, until):
     folder, _ = study(goal=goal)
     draw = random.Random(0)
     workers = [processes(folder, 0.05) for _ in range(3)]
-    for kill_at in (5, 11, 17, 23):
+    kills = (5, 11, 17, 23)
+    for kill_at in kills:
         until(lambda at=kill_at: len(ledger_of(folder).results) >= at)
         place = draw.randrange(3)
         workers[place].send_signal(signal.SIGKILL)
@@ -59,9 +60,13 @@ def test_workers_killed_at_random_lose_nothing(study, processes, until):
     for worker in workers:
         assert worker.wait(120) == 0, worker.stderr.read().decode()
     ledger = require_accounted(folder, goal)
-    for name in ledger.trials:
-        lines = (folder.trials / name / "evaluated").read_text().split()
-        assert lines.count("ended") == 1  # Begun again perhaps, but never measured again.
+    ended = [
+        (folder.trials / name / "evaluated").read_text().split().count("ended")
+        for name in ledger.trials
+    ]
+    # Measured again only where a worker was killed between the end and its record.
+    assert min(ended) == 1
+    assert sum(ended) <= len(ended) + len(kills)
 
 
 def test_a_killed_workers_trial_is_taken_up_first(study, processes, run_worker, until):
