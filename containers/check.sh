@@ -38,7 +38,8 @@ inside run demo "$work/out/results" >"$top/said" 2>&1 || { tail -n 20 "$top/said
 [ -s "$work/out/results/report.html" ] || fail "immo demo wrote no report"
 
 # What is baked in: nothing of pip's configuration, of mirrors, proxies, folders or the name of the machine.
-apptainer --silent build --force --sandbox "$top/unpacked" "$image"
+# From a relative path, since Apptainer notes in what it unpacks where that came from.
+(cd "$work" && apptainer --silent build --force --sandbox "$top/unpacked" immo.sif)
 for file in etc/hostname etc/resolv.conf etc/machine-id; do
   [ ! -s "$top/unpacked/$file" ] || fail "$file is not empty in the image"
 done
@@ -49,7 +50,7 @@ found=$(find "$top/unpacked" -xdev \( -name pip.conf -o -name .netrc -o -name .p
   env | sed -n 's/^[A-Za-z]*_proxy=//Ip; s/^PIP_[A-Z_]*=//p' | tr ' ' '\n'
   # shellcheck disable=SC2016 # apt's own variable
   apt-get indextargets --format '$(SITE)' 2>/dev/null
-  git -C "$(dirname "$0")" rev-parse --show-toplevel 2>/dev/null
+  git -C "$(dirname "$0")" rev-parse --show-toplevel 2>/dev/null | sed 's,$,/,'
   echo "$HOME"
   hostname -f 2>/dev/null
 } | sed 's,^[a-z]*://,,; s,^[^@/]*@,,' | sort -u |
