@@ -1,26 +1,20 @@
-"""Quality, overhead and faults of the search, with the limits beside them."""
+"""Quality, overhead and faults of the search."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
-
+from immo_hpc.bench.search_fitted import fit_surface
 from immo_hpc.bench.search_overhead import load_seconds, outside_training, suggest_seconds
 from immo_hpc.bench.search_processes import (
-    Faults,
-    Throughput,
     bench_plan,
     measure_faults,
     measure_throughput,
 )
 from immo_hpc.bench.search_quality import (
-    Quality,
     lost_in_parallel,
     measure_quality,
     paper_space,
@@ -28,128 +22,15 @@ from immo_hpc.bench.search_quality import (
     synthetic,
     trained_surface,
 )
+from immo_hpc.bench.search_result import QUICK, SearchBench, Size, fault_text
 from immo_hpc.data.manifest import read_manifest
 from immo_hpc.errors import UsageError
 from immo_hpc.files import write_text
 from immo_hpc.search.build import build_space
 from immo_hpc.search.study import Plan
-from immo_hpc.train.environment import describe_environment, package_versions, source_commit
 from immo_hpc.train.run import manifest_checksum
 
 PARTS = ("quality", "overhead", "faults")
-# What is accepted: seconds, shares.
-LIMITS: Mapping[str, float] = {
-    "suggest at 200": 1.0,
-    "load 5000 trials": 5.0,
-    "outside training": 0.05,
-    "throughput of 8": 0.9,
-    "lost in parallel": 0.05,
-}
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is done.
-
-    Attributes:
-        trials: Trials of a search.
-        seeds: Searches of each kind.
-        finished: Finished trials at which a suggestion is timed.
-        records: Trials of the study that is loaded.
-        workers: Processes at once.
-        throughput_trials: Trials of the fixed length.
-        trial_s: That length, seconds.
-        fault_trials: Trials of a study whose workers are killed.
-        fault_s: Length of its trials, seconds.
-        repetitions: Such studies.
-        kill_every_s: Mean seconds between two kills.
-        epochs: Most epochs of a trial on shards; 0: those of the configuration.
-    """
-
-    trials: int = 50
-    seeds: int = 10
-    finished: tuple[int, ...] = (50, 200, 1000)
-    records: int = 5000
-    workers: int = 8
-    throughput_trials: int = 80
-    trial_s: float = 10.0
-    fault_trials: int = 200
-    fault_s: float = 1.0
-    repetitions: int = 20
-    kill_every_s: float = 3.0
-    epochs: int = 0
-
-
-QUICK = Size(
-    trials=14,
-    seeds=1,
-    finished=(50,),
-    records=200,
-    workers=2,
-    throughput_trials=6,
-    trial_s=0.5,
-    fault_trials=12,
-    fault_s=0.1,
-    repetitions=1,
-    kill_every_s=5.0,
-    epochs=3,
-)
-
-
-@dataclass
-class SearchBench:
-    """What was measured; parts that were not asked for are empty."""
-
-    quality: list[Quality] = field(default_factory=list)
-    lost: dict[str, float] = field(default_factory=dict)
-    suggest_s: dict[str, dict[int, float]] = field(default_factory=dict)
-    load_s: dict[str, float] = field(default_factory=dict)
-    outside: dict[str, float] = field(default_factory=dict)
-    throughput: Throughput | None = None
-    faults: list[Faults] = field(default_factory=list)
-    undisturbed: list[Faults] = field(default_factory=list)
-    size: Size = field(default_factory=Size)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain values, with limits, machine, versions, commit and date."""
-        return {
-            **asdict(self),
-            "limits": dict(LIMITS),
-            "environment": describe_environment(torch.device("cpu")),
-            "versions": package_versions(),
-            "commit": source_commit(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-
-    def text(self) -> str:
-        """The result as short tables."""
-        lines = []
-        for row in self.quality:
-            regret = "" if row.regret is None else f"  {row.regret:.4f} above the optimum"
-            lines.append(
-                f"{row.surface:<10}{row.sampler:<8}{row.workers:>2} at once  "
-                f"best {row.mean:.4f}{regret}"
-            )
-        limit = LIMITS["lost in parallel"]
-        for name, share in self.lost.items():
-            lines.append(
-                f"{name}: {share:+.1%} of the improvement lost in parallel (<= {limit:.0%})"
-            )
-        for sampler, times in self.suggest_s.items():
-            told = ", ".join(f"{seconds:.2f} s at {count}" for count, seconds in times.items())
-            lines.append(f"suggest, {sampler}: {told} (<= {LIMITS['suggest at 200']} s at 200)")
-        if self.load_s:
-            told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.load_s.items())
-            lines.append(f"{self.size.records} trials: {told} (load <= 5 s for 5000)")
-        if self.throughput is not None:
-            lines.append(
-                f"{self.throughput.workers} workers on trials of {self.throughput.trial_s} s: "
-                f"{self.throughput.share:.1%} of the time in trials (>= 90 % for 8)"
-            )
-        if self.outside:
-            lines.append(f"outside training: {self.outside['share']:.1%} (<= 5 %)")
-        lines += [_fault_text(item) for item in (*self.faults, *self.undisturbed)]
-        return "\n".join(lines)
 
 
 def bench_search(
@@ -157,6 +38,7 @@ def bench_search(
     *,
     quick: bool = False,
     parts: Sequence[str] = PARTS,
+    study: Path | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> SearchBench:
@@ -166,11 +48,13 @@ def bench_search(
         shards: Shards to search on too; without them only surfaces and sleeping trials.
         quick: Small sizes, to see that everything works; the figures mean little.
         parts: Of `PARTS`.
+        study: Study of the shards; a surface fitted to its trials takes the place of trainings in
+            the quality of the search (`immo_hpc.bench.search_fitted`).
         out: JSON file to write; one that exists is replaced.
         say: Told what is being done.
 
     Raises:
-        UsageError: If a part is unknown.
+        UsageError: If a part is unknown, or no surface can be fitted to the study.
         ShardError: If the shards cannot be read.
         OutputError: If ``out`` cannot be written.
     """
@@ -181,7 +65,7 @@ def bench_search(
     measured = SearchBench(size=size)
     plan = None if shards is None else _plan_on(shards, size)
     if "quality" in parts:
-        _quality(measured, size, shards, plan, say)
+        _quality(measured, size, shards, plan, study, say)
     if "overhead" in parts:
         _overhead(measured, size, shards, plan, say)
     if "faults" in parts:
@@ -192,7 +76,7 @@ def bench_search(
                 (0.0, measured.undisturbed),
             ):
                 rows.append(measure_faults(*arguments, every_s, seed))
-                say(_fault_text(rows[-1]))
+                say(fault_text(rows[-1]))
     if out is not None:
         write_text(out, json.dumps(measured.to_dict(), indent=1) + "\n")
     return measured
@@ -203,6 +87,7 @@ def _quality(
     size: Size,
     shards: Path | None,
     plan: Plan | None,
+    study: Path | None,
     say: Callable[[str], None],
 ) -> None:
     space = paper_space()
@@ -210,7 +95,15 @@ def _quality(
     seeds = range(size.seeds)
     measured.quality += measure_quality(surfaces, space, trials=size.trials, seeds=seeds, say=say)
     start = start_values(surfaces, space, 200)
-    if shards is not None and plan is not None:
+    if study is not None:
+        found = fit_surface(study)
+        measured.fitted = found.quality()
+        surface = {"fitted": (found.surface, None)}
+        measured.quality += measure_quality(
+            surface, found.space, trials=size.trials, seeds=seeds, say=say
+        )
+        start |= start_values(surface, found.space, 200)
+    elif shards is not None and plan is not None:
         trained = {"cohort": (trained_surface(shards, plan), None)}
         measured.quality += measure_quality(
             trained, plan.space, trials=size.trials, seeds=seeds, say=say
@@ -251,13 +144,4 @@ def _plan_on(shards: Path, size: Size) -> Plan:
         data=manifest_checksum(shards),
         config=config,
         space=space,
-    )
-
-
-def _fault_text(item: Faults) -> str:
-    sound = "sound" if item.is_sound else "NOT SOUND"
-    return (
-        f"{item.kills} kills over {item.trials} trials: {sound}; {item.taken_over} taken over, "
-        f"{item.lost} lost and tried again, {item.open} open, {item.missing} missing, "
-        f"{item.repeated} measured twice; best {item.best:.4f}, {item.seconds:.0f} s"
     )

@@ -128,6 +128,10 @@ def bench_search(
     only: Annotated[
         str, typer.Option(help="Parts to measure, with commas: quality, overhead, faults.")
     ] = "quality,overhead,faults",
+    study: Annotated[
+        Path | None,
+        typer.Option(help="Study on the shards; its trials stand in for new trainings."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON file to write.")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -139,5 +143,5 @@ def bench_search(
     from immo_hpc.bench.search import bench_search as run
 
     parts = [part.strip() for part in only.split(",")]
-    measured = run(shards, quick=quick, parts=parts, out=out, say=say)
+    measured = run(shards, quick=quick, parts=parts, study=study, out=out, say=say)
     emit(as_json, measured.to_dict(), measured.text())

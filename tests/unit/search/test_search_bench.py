@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from immo_hpc.bench.search import Size, bench_search
+from immo_hpc.bench.search import bench_search
+from immo_hpc.bench.search_fitted import fit_surface
 from immo_hpc.bench.search_processes import Faults
 from immo_hpc.bench.search_quality import (
     HARTMANN_BEST,
@@ -16,9 +17,11 @@ from immo_hpc.bench.search_quality import (
     simulate,
     synthetic,
 )
+from immo_hpc.bench.search_result import Size
 from immo_hpc.errors import UsageError
 from immo_hpc.search import suggest as suggesting
 from immo_hpc.search.points import drawn_point
+from immo_hpc.search.study import Goal
 from immo_hpc.search.suggest import Question, Seen
 
 
@@ -70,6 +73,24 @@ def test_what_parallel_workers_lose():
         Quality("valley", "gp", 8, (1.2,), None),
     ]
     assert lost_in_parallel(rows, {"valley": 5.0}) == {"valley gp": pytest.approx(0.05)}
+
+
+def test_a_fitted_surface_foretells_trials_it_has_not_seen(study, run_worker):
+    folder, plan = study(goal=Goal(trials=40, top=0))
+    run_worker(folder)
+    found = fit_surface(folder.path)
+    assert found.trials == 40
+    assert found.r2 > 0.9
+    assert found.rmse < 0.3 * found.spread
+    point = drawn_point(plan.space, [7])
+    assert found.surface(point) == pytest.approx(abs(point["model.dropout"] - 0.3), abs=0.03)
+
+
+def test_a_surface_needs_trials(study, run_worker):
+    folder, _ = study()
+    run_worker(folder)
+    with pytest.raises(UsageError, match="at least 30 complete trials; found .* and 6 trials"):
+        fit_surface(folder.path)
 
 
 def test_faults_are_told():
