@@ -9,6 +9,7 @@ from pathlib import Path
 
 from immo_hpc.data.check import choices
 from immo_hpc.data.description import CohortDescription, LayerDescription
+from immo_hpc.data.manifest import holds_shards
 from immo_hpc.data.parquet_table import parquet_stream, read_parquet_ids
 from immo_hpc.data.parts import Parts
 from immo_hpc.data.sample_table import SAMPLES, read_sample_table
@@ -32,8 +33,14 @@ def table_files(folder: Path) -> dict[str, list[Path]]:
     """Files that may be layers, by the name of the layer.
 
     Raises:
-        CohortError: If there is none.
+        CohortError: If there is none, or the folder holds shards.
     """
+    if holds_shards(folder):
+        message = (
+            f"{folder}: expected a folder of tables, found prepared shards. Name the folder that "
+            "they were prepared from; 'immo shards ls' and 'immo train' read shards."
+        )
+        raise CohortError(message)
     files: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()):
         is_table = table_suffix(file) is not None or file.suffix == ANNDATA

@@ -158,6 +158,15 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     files.write_text(folder / MANIFEST_NAME, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
+def holds_shards(folder: Path) -> bool:
+    """Whether a folder has a manifest of shards, readable or not."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return FORMAT.encode() in file.read(100)
+
+
 def read_manifest(folder: Path, generation: int | None = None) -> Manifest:
     """Read and check ``folder/manifest.json``; the shards themselves are not opened.
 

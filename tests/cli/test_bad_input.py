@@ -101,6 +101,13 @@ def test_a_bad_cohort_is_refused(case, small_cohort, immo, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
 
 
+def test_shards_are_not_a_cohort(trained, immo, tmp_path):
+    expected = "shards: expected a folder of tables, found prepared shards"
+    failed(immo("prepare", trained / "shards", tmp_path / "again"), expected)
+    failed(immo("validate", trained / "shards"), expected)
+    assert not list(tmp_path.iterdir())
+
+
 def test_negative_counts_are_refused(small_cohort, immo, tmp_path):
     text = (small_cohort / "cohort.yaml").read_text()
     (small_cohort / "cohort.yaml").write_text(text.replace("intensity", "counts"))
