@@ -36,6 +36,11 @@ def ask_accounts(jobs: Sequence[str]) -> list[list[str]] | None:
     return None if said is None else rows(said, 2)
 
 
+def is_running(worker: str) -> bool:
+    """Whether Slurm calls the job of a worker running: not after scancel or at its time limit."""
+    return [worker, "RUNNING"] in [row[:2] for row in ask_queue([worker]) or ()]
+
+
 def rows(text: str, num_columns: int) -> list[list[str]]:
     r"""Lines of this many columns.
 

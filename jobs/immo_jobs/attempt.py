@@ -48,15 +48,20 @@ def attempt(job: JobFolder, task: Task, worker: str, relay: StopRelay) -> TaskSt
     profile, folder = job.profile, job.task_folder(task.name)
     begun = _begin(folder, task, worker)
     size = folder.log.stat().st_size
-    beat_at = float("-inf")
+    beat_at, is_noted = float("-inf"), False
 
     def beat() -> None:
-        nonlocal beat_at
+        nonlocal beat_at, is_noted
         if time.monotonic() - beat_at >= _BEAT_S:
             folder.heartbeat.touch()
             beat_at = time.monotonic()
         if job.cancelled.exists():
             relay.cancel()
+        if relay.name is not None and not is_noted:
+            # Should there be no time to end in order, this is what remains of it.
+            is_noted = True
+            with contextlib.suppress(ImmoError):
+                write_state(folder, replace(begun, reason=_asked(relay.name)))
 
     try:
         command = started_command(task, profile)
@@ -78,7 +83,18 @@ def close_silent(job: JobFolder, task: Task, reason: str) -> TaskState:
     state = read_state(folder)
     if state.state != RUNNING:
         return state
-    return close(folder, task, state, INTERRUPTED, reason, None, job.profile)
+    told = f"{state.reason}; {reason}" if state.reason else reason
+    return close(folder, task, state, INTERRUPTED, told, None, job.profile)
+
+
+def close_early(job: JobFolder, task: Task, worker: str, reason: str) -> TaskState:
+    """Count an attempt of which the worker was ended before its command began.
+
+    The caller holds the task's lease.
+    """
+    folder = job.task_folder(task.name)
+    begun = _begin(folder, task, worker)
+    return close(folder, task, begun, INTERRUPTED, reason, None, job.profile)
 
 
 def close(
@@ -163,6 +179,10 @@ def _begin(folder: TaskFolder, task: Task, worker: str) -> TaskState:
     with folder.log.open("a", encoding="utf-8") as file:
         file.write(f"--- attempt {begun.attempts} on {socket.gethostname()} ({worker}), {stamp}\n")
     return begun
+
+
+def _asked(by: str) -> str:
+    return "was cancelled" if by == CANCELLED else f"asked to stop on {by}"
 
 
 def _last_words(folder: TaskFolder, begin: int) -> str:

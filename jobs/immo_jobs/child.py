@@ -13,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from immo_hpc.processes import stopping_with
+from immo_jobs.begin import let_through
 
 CANCELLED = "cancel"
 _SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -23,7 +24,8 @@ class StopRelay:
     """Takes Slurm's and other people's signals, and hands the first of them to the child.
 
     Slurm signals every process of a step, and Apptainer forwards a copy of its own, so
-    one request arrives two or three times; only the first is remembered and passed on.
+    one request arrives two or three times; only the first is remembered and passed on. One
+    that came while the worker was still loading (`immo_jobs.begin`) is heard now.
 
     Attributes:
         name: What asked for the stop, such as ``SIGUSR2``; None if nothing did.
@@ -37,6 +39,7 @@ class StopRelay:
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        let_through()
         return self
 
     def __exit__(

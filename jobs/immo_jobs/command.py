@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -63,6 +64,12 @@ def container_program() -> str:
         )
         raise ConfigError(message)
     return found
+
+
+def worker_python() -> str:
+    """What Submitit starts a worker with, in place of Python alone."""
+    # -P: whoever may write into the job's folder shall not get in before the modules meant.
+    return shlex.join([sys.executable, "-P", "-u", "-m", "immo_jobs.begin"])
 
 
 def environment_of(profile: Profile, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from immo_jobs.command import worker_python
 from immo_jobs.executor import Seen
 from immo_jobs.folder import JobFolder, Submission
 from immo_jobs.profile import Profile
@@ -37,7 +38,7 @@ class LocalWorkers:
         from submitit import LocalExecutor
 
         profile = job.profile
-        executor = LocalExecutor(job.submitit, max_num_timeout=1_000_000)
+        executor = LocalExecutor(job.submitit, max_num_timeout=1_000_000, python=worker_python())
         executor.update_parameters(
             timeout_min=profile.time_min or _NO_LIMIT_MIN,
             signal_delay_s=profile.signal_lead_s,

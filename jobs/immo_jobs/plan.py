@@ -189,6 +189,9 @@ def _plan_shared(asked: Asked, count: int) -> list[Task]:
         progress = Path(options[options.index("--work") + 1])
     elif asked.verb == "tune":
         progress = asked.out / "progress"
+    elif asked.verb == "reproduce":
+        # Its parts lie there until all are made.
+        progress = asked.out.with_name(f".{asked.out.name}.reproduce")
     inputs = [path for path in asked.paths if path != asked.out]
     folders = [*_folders(inputs), asked.out.parent, progress.parent]
     return [

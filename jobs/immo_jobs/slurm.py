@@ -17,6 +17,7 @@ from typing import Any
 
 from immo_hpc.errors import SubmissionError
 from immo_jobs.asking import ask, ask_accounts, ask_queue
+from immo_jobs.command import worker_python
 from immo_jobs.executor import Seen
 from immo_jobs.folder import JobFolder, Submission
 from immo_jobs.profile import Profile
@@ -53,9 +54,8 @@ class SlurmWorkers:
         """The batch scripts, one a chunk of the array."""
         from submitit.slurm.slurm import _make_sbatch_string
 
-        command = shlex.join(
-            [sys.executable, "-u", "-m", "submitit.core._submit", str(job.submitit)]
-        )
+        words = shlex.join(["-u", "-m", "submitit.core._submit", str(job.submitit)])
+        command = f"{worker_python()} {words}"
         chunks = chunked(names, array_size(profile))
         texts = []
         for chunk in chunks:
@@ -77,7 +77,7 @@ class SlurmWorkers:
         from submitit import SlurmExecutor
 
         chunks = chunked(names, array_size(job.profile))
-        executor = SlurmExecutor(job.submitit, max_num_timeout=1_000_000)
+        executor = SlurmExecutor(job.submitit, max_num_timeout=1_000_000, python=worker_python())
         executor.update_parameters(**sbatch_parameters(job, job.profile, num_chunks=len(chunks)))
         for chunk in chunks:
             with _refusals():
@@ -108,7 +108,7 @@ class SlurmWorkers:
 
 def sbatch_parameters(job: JobFolder, profile: Profile, *, num_chunks: int) -> dict[str, Any]:
     """A profile in the words of Submitit's Slurm executor."""
-    afterwards = shlex.join([sys.executable, "-m", "immo_jobs.afterwards", str(job.path)])
+    afterwards = shlex.join([sys.executable, "-P", "-m", "immo_jobs.afterwards", str(job.path)])
     memory = None if profile.memory_gb is None else f"{int(profile.memory_gb * 1024)}MB"
     return {
         "job_name": f"immo-{job.path.name.removesuffix('.jobs')}",

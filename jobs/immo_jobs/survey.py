@@ -20,6 +20,14 @@ from immo_jobs.task import epochs_of
 
 # Two heartbeats of a worker. Older, or older for a slow file server, its executor is asked.
 _FRESH_S = 20.0
+# Slurm's words for the end of a job.
+_ENDS = {
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "over its time limit",
+    "OUT_OF_MEMORY": "over its memory",
+    "NODE_FAIL": "its node was lost",
+    "PREEMPTED": "preempted",
+}
 
 
 @dataclass(frozen=True)
@@ -96,11 +104,20 @@ def _judge(state: TaskState, beat_s: float | None, seen: list[Seen]) -> tuple[st
         return state.state, f"no sign of life; its worker cannot be asked from here {word}", False
     word = " ".join(view.word for view in seen[-1:] if view.word)
     if state.state == RUNNING:
-        return INTERRUPTED, f"killed without a word ({word or 'its worker is gone'})", False
+        return INTERRUPTED, _end(state.reason, word), False
     if state.state == QUEUED:
         told = f"its worker is gone before it began ({word})" if seen else "was not submitted"
         return INTERRUPTED, told, False
     return INTERRUPTED, state.reason + (f" ({word})" if word else ""), False
+
+
+def _end(asked: str, word: str) -> str:
+    """How an attempt ended that could not say so, by the request it noted and Slurm's word."""
+    said = _ENDS.get(word.partition(" ")[0], "")
+    if asked:
+        said = f"{said}; {asked}" if said else asked
+        said += ", and killed before it had written a checkpoint"
+    return f"{said or 'killed without a word'} ({word or 'its worker is gone'})"
 
 
 def _is_beating(state: TaskState, beat_s: float | None) -> bool:

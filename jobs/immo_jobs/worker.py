@@ -20,8 +20,8 @@ from typing import Any
 from immo_hpc.errors import BusyError, ImmoError
 from immo_hpc.files import write_text
 from immo_hpc.lease import hold
-from immo_jobs.asking import ask_queue
-from immo_jobs.attempt import attempt, close_silent
+from immo_jobs.asking import is_running
+from immo_jobs.attempt import attempt, close_early, close_silent
 from immo_jobs.child import StopRelay, run_child
 from immo_jobs.command import environment_of, rank_here, ranks_of, started_command
 from immo_jobs.folder import JobFolder
@@ -30,6 +30,7 @@ from immo_jobs.state import (
     GAVE_UP,
     INTERRUPTED,
     OVER,
+    QUEUED,
     TaskState,
     read_state,
     write_state,
@@ -68,7 +69,9 @@ class Worker:
             if rank_here() > 0:
                 sys.exit(_follow(job, self.names[0], relay))
             states = {name: self._work(job, name, relay).state for name in self.names}
-            left = [name for name, state in states.items() if state == INTERRUPTED]
+            # Asked to stop before it came to them, it has not begun the rest.
+            open_states = {INTERRUPTED, QUEUED} if relay.name else {INTERRUPTED}
+            left = [name for name, state in states.items() if state in open_states]
             if left and not job.cancelled.exists() and _may_come_again(relay.name):
                 _requeue(job, left, relay)
         return states
@@ -88,6 +91,10 @@ class Worker:
                 if len(self.names) == 1:
                     write_text(job.worker(worker_id()), f'["{name}"]\n')
                 state = close_silent(job, task, "its worker was killed, or its node was lost")
+                if len(self.names) == 1 and relay.name and state.state not in OVER:
+                    # It counts, so that a time limit too short to begin in is given up.
+                    reason = f"asked to stop on {relay.name} before it began"
+                    return close_early(job, task, worker_id(), reason)
                 while state.state not in OVER and relay.name is None:
                     if job.cancelled.exists():
                         relay.cancel()
@@ -120,9 +127,7 @@ def _may_come_again(asked_by: str | None) -> bool:
     """
     if asked_by in ("SIGUSR2", None):
         return True
-    me = worker_id()
-    is_slurm = "SLURM_JOB_ID" in os.environ
-    return is_slurm and [me, "RUNNING"] in [row[:2] for row in ask_queue([me]) or ()]
+    return "SLURM_JOB_ID" in os.environ and is_running(worker_id())
 
 
 def _requeue(job: JobFolder, left: list[str], relay: StopRelay) -> None:

@@ -1,5 +1,11 @@
 """One attempt: what an exit code means, and when a task is given up."""
 
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +101,41 @@ def test_an_attempt_that_nobody_closed_is_closed_by_the_next(new_job):
     closed = close_silent(job, job.task("t0"), "lost")
     assert (closed.state, closed.reason, closed.fruitless) == (INTERRUPTED, "lost", 2)
     assert [line["attempt"] for line in read_lines(folder.attempts)] == [4]
+    write_state(folder, TaskState(state=RUNNING, reason="asked to stop on SIGTERM"))
+    assert close_silent(job, job.task("t0"), "lost").reason == "asked to stop on SIGTERM; lost"
+
+
+# Deaf to the request, it ends when the request is on record.
+_DEAF = """
+import json, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+out = pathlib.Path(sys.argv[1])
+(out / "ready").touch()
+state = out.parents[1] / "work.jobs" / "tasks" / "t0" / "state.json"
+end = time.monotonic() + 20
+while not (reason := json.loads(state.read_text())["reason"]) and time.monotonic() < end:
+    time.sleep(0.02)
+print("on record:", reason)
+sys.exit(3)
+"""
+
+
+def test_a_request_is_on_record_before_it_is_met(new_job):
+    job = new_job(_DEAF)
+    ready = Path(job.task("t0").out) / "ready"
+
+    def ask():
+        while not ready.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with StopRelay() as relay:
+        ended = attempt(job, job.task("t0"), "me", relay)
+    asking.join()
+    assert "on record: asked to stop on SIGTERM\n" in job.task_folder("t0").log.read_text()
+    assert (ended.state, ended.reason) == (INTERRUPTED, "stopped on SIGTERM after a checkpoint")
 
 
 @settings(max_examples=40)

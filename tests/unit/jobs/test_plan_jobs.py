@@ -12,7 +12,7 @@ from immo_hpc.cli._words import asked
 from immo_hpc.config import load_config
 from immo_hpc.data.manifest import read_manifest
 from immo_hpc.errors import ConfigError, RunError, ShardError, UsageError
-from immo_jobs.plan import Array, parse_configs, parse_seeds, plan
+from immo_jobs.plan import Array, Asked, parse_configs, parse_seeds, plan
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "shards-v1"
 
@@ -135,6 +135,15 @@ def test_only_some_verbs_can_be_jobs():
         UsageError, match=r"'embed' cannot be a job; the verbs that can are train, "
     ):
         asked("embed", ["run"])
+
+
+def test_reproducing_is_one_task_that_goes_on_from_its_parts():
+    request = Asked("reproduce", ("ibdmdb", "/d/cohort", "/d/out"), (), (Path("/d/cohort"),))
+    (task,) = plan(request, Array())
+    assert task.command == ("immo", "reproduce", "ibdmdb", "/d/cohort", "/d/out")
+    assert (task.out, task.progress) == ("/d/out", "/d/.out.reproduce")
+    with pytest.raises(UsageError, match="reproduce is one task; leave out --array"):
+        plan(request, Array(count=2))
 
 
 def test_seeds_are_for_training():

@@ -33,6 +33,7 @@ def stands(new_job, slurm):
 
 
 RUNNING = TaskState("running", attempts=1)
+ASKED = TaskState("running", "asked to stop on SIGTERM", attempts=1)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,39 @@ RUNNING = TaskState("running", attempts=1)
         (
             {"state": RUNNING, "beat_s": 900, "accounts": "7|NODE_FAIL"},
             "interrupted",
-            "killed without a word (NODE_FAIL)",
+            "its node was lost (NODE_FAIL)",
+            False,
+        ),
+        (
+            {"state": RUNNING, "beat_s": 900, "accounts": "7|CANCELLED by 1000"},
+            "interrupted",
+            "cancelled (CANCELLED by 1000)",
+            False,
+        ),
+        (
+            {"state": ASKED, "beat_s": 900, "accounts": "7|CANCELLED by 1000"},
+            "interrupted",
+            "cancelled; asked to stop on SIGTERM, and killed before it had written a checkpoint "
+            "(CANCELLED by 1000)",
+            False,
+        ),
+        (
+            {"state": ASKED, "beat_s": 900},
+            "interrupted",
+            "asked to stop on SIGTERM, and killed before it had written a checkpoint "
+            "(its worker is gone)",
+            False,
+        ),
+        (
+            {"state": RUNNING, "beat_s": 900, "accounts": "7|TIMEOUT"},
+            "interrupted",
+            "over its time limit (TIMEOUT)",
+            False,
+        ),
+        (
+            {"state": RUNNING, "beat_s": 900, "accounts": "7|FAILED"},
+            "interrupted",
+            "killed without a word (FAILED)",
             False,
         ),
         (
