@@ -1,6 +1,6 @@
 """Training by one, two, more processes: rate beside the ideal, start-up, checkpoints, lost work.
 
-Everything is measured from outside, on ``immo train`` as a user runs it.
+Everything is measured from outside, on ``immo train`` and ``immo submit`` as a user runs them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from immo_hpc.bench import processes_render
+from immo_hpc.bench.submitted import SubmittedStart, submitted_start
 from immo_hpc.bench.trainings import finish, kill, training
 from immo_hpc.data.stream import open_shards
 from immo_hpc.files import write_text
@@ -54,6 +56,7 @@ class ProcessesBench:
 
     Attributes:
         rates: One a number of processes.
+        submitted: One a profile, of a training by one process of what the profile gives.
         samples: Samples of the training side.
         features: Features of all layers.
         batch_size: Samples a step, over all processes.
@@ -72,6 +75,7 @@ class ProcessesBench:
     """
 
     rates: tuple[SharedRate, ...]
+    submitted: tuple[SubmittedStart, ...]
     samples: int
     features: int
     batch_size: int
@@ -94,25 +98,7 @@ class ProcessesBench:
 
     def text(self) -> str:
         """The result as a small table."""
-        lines = [
-            f"{self.samples} samples, {self.features} features, batches of {self.batch_size}, "
-            f"{self.environment['device']}, {self.cores} cores",
-            f"{'processes':>9}{'samples/s':>12}{'ideal':>10}{'share':>8}{'start-up s':>12}"
-            f"{'loss':>9}",
-        ]
-        lines += [
-            f"{rate.processes:>9}{rate.samples_per_s:>12.0f}{rate.ideal:>10.0f}"
-            f"{rate.samples_per_s / rate.ideal:>8.0%}{rate.start_up_s:>12.1f}{rate.loss:>9.4f}"
-            for rate in self.rates
-        ]
-        lines += [
-            f"checkpoint of {self.checkpoint_mb:.1f} MB: {1e3 * self.checkpoint_s:.0f} ms to "
-            f"write, {1e3 * self.restore_s:.0f} ms to read; resuming: {self.resume_s:.1f} s to the "
-            "first step",
-            f"killed, with a checkpoint every {60 * self.checkpoint_min:.0f} s: "
-            f"{self.lost_s:.1f} s lost ({self.lost_share:.0%})",
-        ]
-        return "\n".join(lines)
+        return processes_render.table(self.to_dict())
 
 
 def bench_processes(
@@ -121,6 +107,8 @@ def bench_processes(
     *,
     epochs: int,
     batch_size: int,
+    profiles: Sequence[str] = (),
+    folder: Path | None = None,
     kill_after_s: float = 20.0,
     checkpoint_min: float = 0.1,
     out: Path | None = None,
@@ -133,6 +121,8 @@ def bench_processes(
         processes: Numbers of processes.
         epochs: Epochs of each training.
         batch_size: Samples a step, over all processes.
+        profiles: Profiles to submit a training with.
+        folder: Where runs and jobs go; the system's temporary folder if None.
         kill_after_s: Time from the first step to the kill.
         checkpoint_min: Most minutes between checkpoints in the training that is killed.
         out: JSON file to write the result to.
@@ -146,10 +136,11 @@ def bench_processes(
     keys = [f"train.batch_size={batch_size}", "train.patience=1000000"]
     samples = len(index.samples if index.split is None else index.indices("train"))
     rates: list[SharedRate] = []
-    with tempfile.TemporaryDirectory(prefix="immo-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="immo-bench-", dir=folder) as name:
+        place = Path(name)
         for number in processes:
             say(f"training by {number} processes")
-            run = RunFolder(Path(folder) / f"run-{number}")
+            run = RunFolder(place / f"run-{number}")
             words, asked = ("--processes", str(number)), [*keys, f"train.epochs={epochs}"]
             with training(shards, run, *words, keys=asked) as watched:
                 finish(watched)
@@ -157,21 +148,26 @@ def bench_processes(
         checkpoint = list_checkpoints(run.checkpoints)[-1]
         content = read_checkpoint(checkpoint)
         say("a training that is killed and resumed")
-        killed = RunFolder(Path(folder) / "killed")
+        killed = RunFolder(place / "killed")
         keys += ["train.epochs=1000000", "train.checkpoint_epochs=1000000"]
         keys += [f"train.checkpoint_min={checkpoint_min}"]
         with training(shards, killed, keys=keys) as watched:
             lost_s = kill(watched, killed, kill_after_s)
         with training(shards, killed, "--resume", keys=keys) as watched:
             resume_s = watched.start_up_s
+        submitted = []
+        for profile in profiles:
+            say(f"a training submitted with {profile}")
+            submitted.append(submitted_start(shards, place, profile, keys))
         result = ProcessesBench(
             rates=tuple(rates),
+            submitted=tuple(submitted),
             samples=samples,
             features=sum(len(layer.features) for layer in index.layers.values()),
             batch_size=batch_size,
             cores=len(os.sched_getaffinity(0)),
             checkpoint_mb=checkpoint.stat().st_size / 1e6,
-            checkpoint_s=_median_s(lambda: write_checkpoint(Path(folder), content)),
+            checkpoint_s=_median_s(lambda: write_checkpoint(place, content)),
             restore_s=_median_s(lambda: read_checkpoint(checkpoint)),
             lost_s=lost_s,
             lost_share=lost_s / kill_after_s,

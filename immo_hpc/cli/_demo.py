@@ -59,6 +59,13 @@ def bench_train(
         str | None,
         typer.Option(help="Instead: train by so many processes each.", metavar="1,2,4"),
     ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="With --processes: time a training submitted so too; repeatable."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="With --profile: a folder that all nodes see.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="With --processes: only to see that it works.")
     ] = False,
@@ -67,7 +74,8 @@ def bench_train(
 ) -> None:
     """Time training beside a plain PyTorch loop of the same model, in one process.
 
-    With --processes: samples a second by several processes, start-up, checkpoints, lost work.
+    With --processes: samples a second by several processes, start-up, checkpoints, lost work;
+    with --profile too: from immo submit to the first step, as for immo submit.
 
     Example: immo bench train cohort --out benchmarks/results/train.json
     """
@@ -75,7 +83,14 @@ def bench_train(
         from immo_hpc.workflow.bench import bench_processes
 
         shared = bench_processes(
-            cohort, processes=processes, epochs=epochs, quick=quick, out=out, say=status
+            cohort,
+            processes=processes,
+            epochs=epochs,
+            quick=quick,
+            profiles=profile or (),
+            folder=folder,
+            out=out,
+            say=status,
         )
         emit(as_json, shared.to_dict(), shared.text())
         return

@@ -63,6 +63,8 @@ def bench_processes(
     processes: str,
     epochs: int,
     quick: bool,
+    profiles: Sequence[str] = (),
+    folder: Path | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
@@ -73,6 +75,8 @@ def bench_processes(
         processes: Numbers of processes, such as ``1,2,4``.
         epochs: Epochs of each training.
         quick: Only to see that it works.
+        profiles: Profiles to submit a training with.
+        folder: Where runs and jobs go; the system's temporary folder if None.
         out: JSON file to write; one that exists is replaced.
         say: Told each case before it is timed.
 
@@ -93,14 +97,18 @@ def bench_processes(
         if cohort_path is None
         else CohortOptions().read(cohort_path)
     )
-    with tempfile.TemporaryDirectory(prefix="immo-bench-") as folder:
-        shards = Path(folder) / "shards"
+    if folder is not None:
+        folder = folder.absolute()
+    with tempfile.TemporaryDirectory(prefix="immo-bench-", dir=folder) as place:
+        shards = Path(place) / "shards"
         prepare_cohort(cohort, shards, ImmoConfig(), source="bench")
         measured = time_processes(
             shards,
             [int(number) for number in processes.split(",")],
             epochs=min(epochs, _QUICK_EPOCHS) if quick else epochs,
             batch_size=64,
+            profiles=profiles,
+            folder=folder,
             kill_after_s=2.0 if quick else 20.0,
             checkpoint_min=0.01 if quick else 0.1,
             out=out,

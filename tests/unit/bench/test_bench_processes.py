@@ -5,6 +5,8 @@ import json
 import pytest
 
 from immo_hpc.bench.processes import bench_processes
+from immo_hpc.bench.processes_render import render_folder
+from immo_hpc.bench.submitted import submitted_start
 from immo_hpc.bench.trainings import finish, training
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
@@ -28,6 +30,8 @@ def test_everything_is_measured_and_written(shards, tmp_path):
         [1],
         epochs=2,
         batch_size=16,
+        profiles=["local"],
+        folder=tmp_path,
         kill_after_s=0.5,
         checkpoint_min=0.002,
         out=tmp_path / "found.json",
@@ -39,6 +43,22 @@ def test_everything_is_measured_and_written(shards, tmp_path):
     assert 0 <= found.lost_s <= 0.5
     assert json.loads((tmp_path / "found.json").read_text())["rates"][0]["processes"] == 1
     assert "samples/s" in found.text()
+    (start,) = found.submitted
+    assert start.profile == "local"
+    assert 0 < start.submit_s < start.first_step_s
+    assert "submitted with profile local: " in found.text()
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+    (tmp_path / "found.json").rename(tmp_path / "processes-here.json")
+    render_folder(tmp_path, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert f"| 1 | {rate.samples_per_s:.0f} | {rate.ideal:.0f} | 100% |" in page
+
+
+def test_a_job_that_fails_says_why(shards, tmp_path):
+    with pytest.raises(TrainingError, match=r"failed: error: profile 'moon': no such file"):
+        submitted_start(shards, tmp_path, "moon", [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_training_that_fails_says_why(shards, tmp_path):
