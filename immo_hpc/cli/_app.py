@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from immo_hpc._version import __version__
-from immo_hpc.cli import _analysis, _compare, _data, _demo, _jobs, _shards, _train, _tune, _use
+from immo_hpc.cli import (
+    _analysis,
+    _compare,
+    _data,
+    _demo,
+    _jobs,
+    _reproduce,
+    _shards,
+    _train,
+    _tune,
+    _use,
+)
 from immo_hpc.cli._console import result
 
 app = typer.Typer(
@@ -48,6 +59,7 @@ app.command()(_analysis.classify)
 app.command()(_analysis.explain)
 app.command()(_analysis.report)
 app.command()(_compare.compare)
+app.command()(_reproduce.reproduce)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     _jobs.submit
 )

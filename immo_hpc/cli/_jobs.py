@@ -21,7 +21,7 @@ _LOG_LINES = 8
 
 def submit(
     context: typer.Context,
-    verb: Annotated[str, typer.Argument(help="Verb to run: train, tune or prepare.")],
+    verb: Annotated[str, typer.Argument(help="Verb to run: train, tune, prepare or reproduce.")],
     profile: Annotated[
         str, typer.Option("--profile", "-p", help="Profile: a YAML file, local or slurm.")
     ],

@@ -1,0 +1,238 @@
+"""By how much ours differs from the paper's, and why, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from immo_hpc.analysis.report.text import listed, number
+from immo_hpc.analysis.reproduce.published import Published
+
+# A difference of AUCs below this is not spoken of: splits differ by more.
+_SAME = 0.02
+
+
+def compared(what: str, paper: float, ours: float) -> str:
+    """Ours beside the paper's, with the difference.
+
+    Example:
+        >>> compared("The AUC", 0.93, 0.96), compared("The AUC", 0.93, 0.935)
+        ('The AUC is 0.96, 0.03 above the published 0.93.', 'The AUC is 0.94, as published (0.93).')
+    """
+    gap = ours - paper
+    if not math.isfinite(gap):
+        return f"{what} could not be measured here (published: {number(paper)})."
+    if abs(gap) < _SAME:
+        return f"{what} is {number(ours)}, as published ({number(paper)})."
+    side = "above" if gap > 0 else "below"
+    return f"{what} is {number(ours)}, {number(abs(gap))} {side} the published {number(paper)}."
+
+
+def subset_verdict(table: pd.DataFrame, facts: Published) -> tuple[str, ...]:
+    """How many subsets have the paper's number of samples, and by how much others differ."""
+    known = table[table["paper_samples"].notna()]
+    gaps = {
+        str(row["subset"]): int(row["samples"]) - int(row["paper_samples"])
+        for row in known.to_dict(orient="records")
+    }
+    same = sum(gap == 0 for gap in gaps.values())
+    told = f"{same} of {len(gaps)} subsets have exactly the paper's number of samples"
+    if same == len(gaps):
+        return (f"{told}.",)
+    others = [f"{name} {gap:+d}" for name, gap in gaps.items() if gap]
+    return (f"{told}; the others: {listed(others)}. {facts.count_reason}",)
+
+
+def search_verdict(about: Mapping[str, Any], facts: Published) -> tuple[str, ...]:
+    """What the search found, and what the paper's own objective would have taken."""
+    if not about:
+        return ()
+    lines = [
+        f"{about['trials']} rounds ({about['start']} fixed or spread points, then "
+        f"{about['suggested']} that a Gaussian process suggested); the paper made "
+        f"{facts.num_trials}. The objective is the same for every trial: the error on hidden "
+        "values and hidden layers of held-out people."
+    ]
+    if about["paper_fixed"] is not None:
+        gain = 1 - about["best_fixed"] / about["paper_fixed"]
+        ahead = (
+            f"the best round has {about['best_fixed']:.4f}, {gain:.1%} lower: "
+            + ("the optimum is flat" if gain < 0.02 else "there are better settings on it")
+            if gain > 0
+            else "and no round was better"
+        )
+        lines.append(
+            f"The paper's optimum has an error of {about['paper_fixed']:.4f} there; {ahead}."
+        )
+    if about["own_rank"] > 1:
+        lines.append(
+            f"By the paper's objective, the training loss under each round's own mask and weights, "
+            f"another round wins, which is number {about['own_rank']} of {about['trials']} on the "
+            f"fixed one ({about['own_fixed']:.4f}): such losses do not compare between rounds, "
+            "which may be why the paper found the easiest mask (0.9) best."
+        )
+    return tuple(lines)
+
+
+def mask_verdict(masks: pd.DataFrame) -> tuple[str, ...]:
+    """Whether the dynamic mask does what Fig. 2 shows."""
+    lines = []
+    for by, rows in masks.groupby("by", sort=False) if len(masks) else ():
+        row = {kind: rows[rows["kind"] == kind].iloc[0] for kind in ("dynamic", "static")}
+        dynamic, static = row["dynamic"], row["static"]
+        unit = "people" if by == "subject" else "samples"
+        faster = "faster" if dynamic["fall"] > static["fall"] else "no faster"
+        lines.append(
+            f"With {unit} held out, the training loss falls {faster} with the dynamic mask: by "
+            f"{dynamic['fall']:.1%} in 10 epochs against {static['fall']:.1%} (paper: "
+            f"{dynamic['paper_fall']:.1%} against {static['paper_fall']:.1%}), and it trains for "
+            f"{dynamic['epochs']:.0f} epochs against {static['epochs']:.0f} (paper: "
+            f"{dynamic['paper_epochs']:.0f} against {static['paper_epochs']:.0f})."
+        )
+        gain = 1 - dynamic["held_out"] / static["held_out"]
+        lines.append(
+            f"On hidden values and layers of held-out {unit}, the same for both, the dynamic mask "
+            + (
+                f"ends {gain:.1%} lower ({dynamic['held_out']:.3f} against "
+                f"{static['held_out']:.3f}): this much of its advantage is real."
+                if gain > 0
+                else f"ends no lower ({dynamic['held_out']:.3f} against {static['held_out']:.3f})."
+            )
+        )
+    if lines:
+        lines.append(
+            "A training loss is measured under the mask of the training: a static mask shows the "
+            "same values every epoch, so that they can be learnt by heart, and its loss says "
+            "little of anything else. Batch size, patience and the width of the paper's network "
+            "are not published; those here are the defaults."
+        )
+    return tuple(lines)
+
+
+def auc_verdict(auc: pd.DataFrame, facts: Published) -> tuple[str, ...]:
+    """By sample ours against the paper's; by person what is left of it."""
+    if not len(auc) or "sample" not in auc:
+        return ()
+    lines = []
+    known = auc.dropna(subset=["paper", "sample"])
+    if len(known):
+        gap = (known["sample"] - known["paper"]).astype(float)
+        close = int((gap.abs() <= 0.05).sum())
+        worst = known.loc[gap.abs().idxmax()]
+        lines.append(
+            f"Split by sample, {close} of {len(known)} AUCs are within .05 of the paper's; ours "
+            f"are {number(gap.mean(), sign=True)} on average, and the largest difference is "
+            f"{worst['title']} on {worst['subset']} ({number(worst['sample'])} against "
+            f"{number(worst['paper'])})."
+        )
+    elif facts.best_auc is not None:
+        best = auc.loc[auc["sample"].astype(float).idxmax()]
+        what = f"Split by sample, the highest AUC ({best['title']} on {best['subset']})"
+        lines.append(compared(what, facts.best_auc, float(best["sample"])))
+    if "subject" in auc:
+        low, high = auc["subject"].min(), auc["subject"].max()
+        chance = int((auc["subject_lower"] <= 0.5).sum())
+        lines.append(
+            f"With whole people held out, the same model and classifiers reach {number(low)} to "
+            f"{number(high)} ({number(auc['subject'].mean())} on average against "
+            f"{number(auc['sample'].mean())} by sample), and chance (0.5) lies inside "
+            f"{chance} of {len(auc)} intervals: visits of one person resemble each other, and a "
+            "split by sample mostly measures whether the person is recognised."
+        )
+    lines.append(
+        "The paper does not say how its classifiers were set, nor whether its model had seen the "
+        "samples they are tested on; here neither model nor setting has."
+    )
+    return tuple(lines)
+
+
+def gain_verdict(gains: pd.DataFrame, facts: Published) -> tuple[str, ...]:
+    """In how many subsets the latent is better than the raw features."""
+    lines = []
+    for by, way in (("sample", "Split by sample"), ("subject", "With people held out")):
+        if f"{by}_gain" not in gains:
+            continue
+        rows = gains.dropna(subset=[f"{by}_gain"])
+        better = int((rows[f"{by}_gain"] > 0).sum())
+        surely = int((rows[f"{by}_lower"] > 0).sum())
+        worse = int((rows[f"{by}_upper"] < 0).sum())
+        told = (
+            f"{way}, the latent is ahead of the raw features in {better} of {len(rows)} subsets "
+            f"(mean over classifiers), beyond chance in {surely}, and behind beyond chance in "
+            f"{worse}"
+        )
+        if by == "sample" and facts.latent_better is not None:
+            told += f"; the paper: in {facts.latent_better[0]} of {facts.latent_better[1]}"
+        lines.append(f"{told}.")
+    return tuple(lines)
+
+
+def layer_verdict(layers: pd.DataFrame, facts: Published) -> tuple[str, ...]:
+    """Whether more layers give a higher AUC."""
+    if not len(layers):
+        return ()
+    lines = []
+    for by, way in (("sample", "Split by sample"), ("subject", "With people held out")):
+        if by in layers:
+            mean = layers.groupby("num_layers")[by].mean().sort_index(ascending=False)
+            told = ", ".join(f"{number(value)} with {count}" for count, value in mean.items())
+            lines.append(f"{way}, on samples that have every layer: {told} (means over the sets).")
+    if facts.layers_left:
+        told = ", ".join(f"{value:.3f} with {n}" for n, value in facts.layers_left.items())
+        table = facts.paper_auc(facts.subsets[0].name, "neural_net")
+        lines.append(
+            f"The paper has {told}. Its own Table 5 has {table:.3f} for the first of these, so it "
+            "must have been measured in another way, which is not told; here one model sees "
+            "fewer layers of the same samples."
+        )
+    return tuple(lines)
+
+
+def feature_verdict(features: pd.DataFrame, facts: Published) -> tuple[str, ...]:
+    """Where the features stand that the paper names."""
+    if not len(features):
+        return ()
+    lines = []
+    named = features[features["paper"].notna()]
+    for item in facts.features:
+        rows = named[(named["paper"] == item.title) & (named["layer"] == item.layer)]
+        if len(rows):
+            best = rows.sort_values("rank_in_layer").iloc[0]
+            paper = "first in the paper" if item.rank == 1 else "named in the paper"
+            lines.append(
+                f"{item.title} ({paper}): {best['feature']} stands at place "
+                f"{int(best['rank_in_layer'])} of {item.layer} here."
+            )
+    top = features[features["rank_in_layer"] <= 10]
+    always = int((top["in_top"] == top["splits"]).sum())
+    lines.append(
+        f"Of {len(top)} features in our top tens, {always} stand there in every one of "
+        f"{int(top['splits'].max())} splits."
+    )
+    return (*lines, facts.feature_reason) if facts.feature_reason else tuple(lines)
+
+
+def all_verdicts(tables: Mapping[str, Any], facts: Published) -> dict[str, tuple[str, ...]]:
+    """Sentences by part.
+
+    Args:
+        tables: Tables of a `Reproduction` by the names of its attributes.
+        facts: What the paper says.
+    """
+    return {
+        "subsets": subset_verdict(tables["subsets"], facts),
+        "search": search_verdict(tables["search_about"], facts),
+        "masks": mask_verdict(tables["masks"]),
+        "auc": auc_verdict(tables["auc"], facts),
+        "gains": gain_verdict(tables["gains"], facts),
+        "layers": layer_verdict(tables["layers"], facts),
+        "features": feature_verdict(tables["features"], facts),
+    }
+
+
+def headline(verdicts: Mapping[str, Sequence[str]]) -> list[str]:
+    """The first sentence of every part."""
+    return [lines[0] for lines in verdicts.values() if lines]
