@@ -6,7 +6,7 @@ Legend of shapes: ``item`` counts the samples scored, ``feature`` one layer's fe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from immo_hpc.analysis.results import Task
 from immo_hpc.analysis.ridge import predict_layer, predict_values
+from immo_hpc.data.hiding import has_both, hide_values
 from immo_hpc.data.prepared import PreparedCohort
 
 _MOST_ROWS = 4000  # Ridge decomposes a (row, row) matrix: 128 MB and seconds at this size.
@@ -117,24 +118,6 @@ def _hidden_layer(model: Imputer, cohort: PreparedCohort, name: str, seed: int) 
     }
     features = cohort.layers[name].features
     return Hidden("layers", name, features, truth, _subjects(cohort, test), said)
-
-
-def hide_values(
-    cohort: PreparedCohort, share: float, generator: np.random.Generator
-) -> tuple[PreparedCohort, dict[str, NDArray[np.float32]]]:
-    """The cohort with a share of its values missing, and those values by layer (else NaN)."""
-    layers, hidden = {}, {}
-    for name, layer in cohort.layers.items():
-        is_hidden = generator.random(layer.values.shape) < share
-        layers[name] = replace(layer, values=np.where(is_hidden, np.nan, layer.values))
-        hidden[name] = np.where(is_hidden, layer.values, np.float32(np.nan))
-    return replace(cohort, layers=layers), hidden
-
-
-def has_both(cohort: PreparedCohort, name: str) -> NDArray[np.int64]:
-    """Samples that have the layer and at least one other."""
-    has_it = np.isin(np.arange(len(cohort.samples)), cohort.layers[name].rows)
-    return np.flatnonzero(has_it & (cohort.measured().sum(axis=1) > 1))
 
 
 def learning_sides(

@@ -15,10 +15,11 @@ from sklearn.cross_decomposition import PLSRegression
 from immo_hpc.analysis.classifiers import Classifier, Factory
 from immo_hpc.analysis.compare.contender import LabelTask, Learnt, Table
 from immo_hpc.analysis.compare.tuning import Candidate, sides, tuned
-from immo_hpc.analysis.hiding import at_most, columns, filled, has_both, hide_values
+from immo_hpc.analysis.hiding import at_most, columns, filled
 from immo_hpc.analysis.methods import Method, on_matrix
 from immo_hpc.analysis.ridge import Kernel, predict_layer, predict_values
 from immo_hpc.config import ImmoConfig
+from immo_hpc.data.hiding import has_both, hide_values
 from immo_hpc.data.prepared import PreparedCohort
 
 _COMPONENTS = (2, 5, 10, 20)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.analysis.compare.missing import Missing, degrade
-from immo_hpc.analysis.hiding import hide_values
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.hiding import hide_values
 from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.split import split_samples

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.analysis.compare.contender import Learnt, Table
-from immo_hpc.analysis.hiding import has_both, hide_values, learning_sides
+from immo_hpc.analysis.hiding import learning_sides
+from immo_hpc.data.hiding import has_both, hide_values
 from immo_hpc.data.prepared import PreparedCohort
 
 _HIDDEN_SHARE = 0.1
