@@ -9,23 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from immo_hpc.analysis.reproduce.auc_tables import auc_tables
-from immo_hpc.analysis.reproduce.masks import By, Kind
 from immo_hpc.analysis.reproduce.page import render_reproduction
-from immo_hpc.analysis.reproduce.part_tables import feature_table, mask_tables, search_tables
 from immo_hpc.analysis.reproduce.published import published
 from immo_hpc.analysis.reproduce.results import Reproduction
-from immo_hpc.analysis.reproduce.samples import subset_table
-from immo_hpc.analysis.reproduce.verdicts import all_verdicts, headline
+from immo_hpc.analysis.reproduce.verdicts import headline
 from immo_hpc.config import load_config
-from immo_hpc.data.cohort import Cohort
 from immo_hpc.errors import OutputError, UsageError
 from immo_hpc.files import new_folder, require_absent, write_text
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.prepare import CohortOptions
-from immo_hpc.workflow.reproducing.job import INPUTS, SEARCH, ReproduceJob, read_json
+from immo_hpc.workflow.reproducing.gather import put_together
+from immo_hpc.workflow.reproducing.job import INPUTS, ReproduceJob, read_json
 from immo_hpc.workflow.reproducing.search import read_study
 from immo_hpc.workflow.reproducing.workers import make_parts
 
@@ -97,7 +93,7 @@ def reproduce(
     say(f"{which}: {len(names)} parts, {kept} of them there, by {workers} processes")
     began, load = time.monotonic(), os.getloadavg()[0]
     make_parts(job, workers, say)
-    found = _put_together(job, read)
+    found = put_together(job, read)
     made = _made(job, asked, workers, time.monotonic() - began, load, kept)
     found = Reproduction(**{**vars(found), "made": made})
     _save(found, job)
@@ -141,57 +137,6 @@ def _finished(job: ReproduceJob) -> Reproduction | None:
         )
         raise OutputError(message)
     return Reproduction.from_dict(result, str(job.out / RESULT))
-
-
-def _put_together(job: ReproduceJob, cohort: Cohort) -> Reproduction:
-    parts, facts = job.parts(), job.facts
-    sides: tuple[By, ...] = get_args(By)
-    kinds: tuple[Kind, ...] = get_args(Kind)
-    splits = {by: [parts[f"split-{by}-{n}.json"] for n in range(job.splits(by))] for by in sides}
-    masks = {
-        (by, kind): [parts[f"masks-{by}-{kind}-{n}.json"] for n in range(job.mask_splits(by))]
-        for by in sides
-        for kind in kinds
-        if facts.masks is not None
-    }
-    tables: dict[str, Any] = {"subsets": subset_table(cohort, facts)}
-    tables["search"], tables["search_about"] = search_tables(parts.get(SEARCH), facts)
-    tables["masks"], tables["curves"] = mask_tables(masks, facts)
-    tables["auc"], tables["gains"], tables["layers"] = auc_tables(splits, facts, job.config.seed)
-    tables["features"] = feature_table(splits["subject"], facts)
-    return Reproduction(
-        which=job.which,
-        cohort=job.cohort.name,
-        num_samples=len(cohort.samples),
-        num_subjects=int(cohort.subjects.nunique()),
-        **tables,
-        verdicts=all_verdicts(tables, facts),
-        notices=(*_try_out(job), *facts.notices, *cohort.notices, *_failures(splits)),
-    )
-
-
-def _try_out(job: ReproduceJob) -> tuple[str, ...]:
-    if not job.is_quick:
-        return ()
-    return (
-        "A try-out (--quick): a small network, five epochs, two classifiers, one split. No figure "
-        "here is worth quoting.",
-    )
-
-
-def _failures(splits: dict[By, list[dict[str, Any]]]) -> tuple[str, ...]:
-    """Subsets that could not be tested on some splits."""
-    counts: dict[str, int] = {}
-    for by, parts in splits.items():
-        for part in parts:
-            for name, answer in part["subsets"].items():
-                if "failed" in answer:
-                    told = f"{name}, {by} held out"
-                    counts[told] = counts.get(told, 0) + 1
-    return tuple(
-        f"{told}: on {count} splits a side had samples of one group only; they are left out."
-        for told, count in counts.items()
-    )
 
 
 def _made(

@@ -43,9 +43,7 @@ def curve_panels(curves: pd.DataFrame) -> tuple[Panel, ...]:
             for (by, kind), own in curves.groupby(["by", "kind"], sort=False)
         )
         svg = draw(f"masks-{column}", f"{title} by epoch: {ends}.", 250 + 4 * LEGEND_ROW, paint)
-        caption = (
-            "Means over the splits that lasted so long; each split relative to its first epoch."
-        )
+        caption = "Relative to the first epoch; mean over splits, as long as all of them trained."
         panels.append(Panel(f"masks-{column}", f"{title}, relative", svg, caption))
     return tuple(panels)
 

@@ -14,13 +14,15 @@ from immo_hpc.analysis.report.text import number
 from immo_hpc.analysis.reproduce.figures import auc_panel, curve_panels, gain_panel, layer_panel
 from immo_hpc.analysis.reproduce.published import published
 from immo_hpc.analysis.reproduce.results import Reproduction
-from immo_hpc.analysis.reproduce.tables import (
+from immo_hpc.analysis.reproduce.score_tables import (
     auc_table,
-    feature_tables,
     gain_table,
     layer_table,
-    mask_table,
     person_table,
+)
+from immo_hpc.analysis.reproduce.tables import (
+    feature_tables,
+    mask_table,
     search_table,
     subset_table,
 )

@@ -42,10 +42,9 @@ def mask_tables(
                 "held_out": float(np.mean([min(part["held_out"]) for part in parts])),
             }
         )
-        for epoch in range(max(epochs)):
-            lasting = [part for part in parts if len(part["losses"]) > epoch]
+        for epoch in range(min(epochs)):
             told = {
-                name: float(np.mean([part[source][epoch] / part[source][0] for part in lasting]))
+                name: float(np.mean([part[source][epoch] / part[source][0] for part in parts]))
                 for name, source in (("loss", "losses"), ("held_out", "held_out"))
             }
             curves.append({"by": by, "kind": kind, "epoch": epoch + 1, **told})
@@ -117,7 +116,9 @@ def feature_table(splits: Sequence[Part], facts: Published) -> pd.DataFrame:
         )
     features = pd.DataFrame(found)
     ranks = features.groupby("layer")["share"].rank(ascending=False, method="first")
-    features.insert(2, "rank_in_layer", ranks.astype(int))
+    # A feature that only the paper names has its place among all, in the median split.
+    places = ranks.where(ranks <= TOP, features["median_rank"].clip(lower=TOP + 1))
+    features.insert(2, "rank_in_layer", places.round().astype(int))
     # Of a genus that the paper names the first one is enough.
     first = features.groupby(["layer", "paper"])["rank_in_layer"].transform("min")
     kept = (features["rank_in_layer"] <= TOP) | (features["rank_in_layer"] == first)

@@ -41,8 +41,8 @@ class Reproduction:
             ``paper_epochs``, ``epochs`` (trained before stopping) with ``epochs_sd``,
             ``held_out_fall`` (of the fixed held-out error in 10 epochs) and ``held_out``
             (its lowest).
-        curves: One row an epoch: ``by``, ``kind``, ``epoch``, ``loss`` and ``held_out``, both
-            means over the splits that lasted so long, relative to the first epoch.
+        curves: One row an epoch that every split has: ``by``, ``kind``, ``epoch``, ``loss`` and
+            ``held_out``, both relative to the first epoch, means over the splits.
         auc: Table 5. One row a subset and classifier: ``subset``, ``classifier``, ``title``,
             ``paper``, and for ``sample`` and ``subject``: mean, ``_sd``, ``_lower``, ``_upper``
             on the latent, ``_raw`` on raw features, ``_splits``.

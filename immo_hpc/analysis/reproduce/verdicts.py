@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from immo_hpc.analysis.report.text import listed, number
+from immo_hpc.analysis.report.text import listed
 from immo_hpc.analysis.reproduce.published import Published
-
-# A difference of AUCs below this is not spoken of: splits differ by more.
-_SAME = 0.02
-
-
-def compared(what: str, paper: float, ours: float) -> str:
-    """Ours beside the paper's, with the difference.
-
-    Example:
-        >>> compared("The AUC", 0.93, 0.96), compared("The AUC", 0.93, 0.935)
-        ('The AUC is 0.96, 0.03 above the published 0.93.', 'The AUC is 0.94, as published (0.93).')
-    """
-    gap = ours - paper
-    if not math.isfinite(gap):
-        return f"{what} could not be measured here (published: {number(paper)})."
-    if abs(gap) < _SAME:
-        return f"{what} is {number(ours)}, as published ({number(paper)})."
-    side = "above" if gap > 0 else "below"
-    return f"{what} is {number(ours)}, {number(abs(gap))} {side} the published {number(paper)}."
+from immo_hpc.analysis.reproduce.score_verdicts import auc_verdict, gain_verdict, layer_verdict
 
 
 def subset_verdict(table: pd.DataFrame, facts: Published) -> tuple[str, ...]:
@@ -42,7 +23,8 @@ def subset_verdict(table: pd.DataFrame, facts: Published) -> tuple[str, ...]:
     told = f"{same} of {len(gaps)} subsets have exactly the paper's number of samples"
     if same == len(gaps):
         return (f"{told}.",)
-    others = [f"{name} {gap:+d}" for name, gap in gaps.items() if gap]
+    signs = {True: "+", False: "\N{MINUS SIGN}"}
+    others = [f"{name} {signs[gap > 0]}{abs(gap)}" for name, gap in gaps.items() if gap]
     return (f"{told}; the others: {listed(others)}. {facts.count_reason}",)
 
 
@@ -108,85 +90,6 @@ def mask_verdict(masks: pd.DataFrame) -> tuple[str, ...]:
             "same values every epoch, so that they can be learnt by heart, and its loss says "
             "little of anything else. Batch size, patience and the width of the paper's network "
             "are not published; those here are the defaults."
-        )
-    return tuple(lines)
-
-
-def auc_verdict(auc: pd.DataFrame, facts: Published) -> tuple[str, ...]:
-    """By sample ours against the paper's; by person what is left of it."""
-    if not len(auc) or "sample" not in auc:
-        return ()
-    lines = []
-    known = auc.dropna(subset=["paper", "sample"])
-    if len(known):
-        gap = (known["sample"] - known["paper"]).astype(float)
-        close = int((gap.abs() <= 0.05).sum())
-        worst = known.loc[gap.abs().idxmax()]
-        lines.append(
-            f"Split by sample, {close} of {len(known)} AUCs are within .05 of the paper's; ours "
-            f"are {number(gap.mean(), sign=True)} on average, and the largest difference is "
-            f"{worst['title']} on {worst['subset']} ({number(worst['sample'])} against "
-            f"{number(worst['paper'])})."
-        )
-    elif facts.best_auc is not None:
-        best = auc.loc[auc["sample"].astype(float).idxmax()]
-        what = f"Split by sample, the highest AUC ({best['title']} on {best['subset']})"
-        lines.append(compared(what, facts.best_auc, float(best["sample"])))
-    if "subject" in auc:
-        low, high = auc["subject"].min(), auc["subject"].max()
-        chance = int((auc["subject_lower"] <= 0.5).sum())
-        lines.append(
-            f"With whole people held out, the same model and classifiers reach {number(low)} to "
-            f"{number(high)} ({number(auc['subject'].mean())} on average against "
-            f"{number(auc['sample'].mean())} by sample), and chance (0.5) lies inside "
-            f"{chance} of {len(auc)} intervals: visits of one person resemble each other, and a "
-            "split by sample mostly measures whether the person is recognised."
-        )
-    lines.append(
-        "The paper does not say how its classifiers were set, nor whether its model had seen the "
-        "samples they are tested on; here neither model nor setting has."
-    )
-    return tuple(lines)
-
-
-def gain_verdict(gains: pd.DataFrame, facts: Published) -> tuple[str, ...]:
-    """In how many subsets the latent is better than the raw features."""
-    lines = []
-    for by, way in (("sample", "Split by sample"), ("subject", "With people held out")):
-        if f"{by}_gain" not in gains:
-            continue
-        rows = gains.dropna(subset=[f"{by}_gain"])
-        better = int((rows[f"{by}_gain"] > 0).sum())
-        surely = int((rows[f"{by}_lower"] > 0).sum())
-        worse = int((rows[f"{by}_upper"] < 0).sum())
-        told = (
-            f"{way}, the latent is ahead of the raw features in {better} of {len(rows)} subsets "
-            f"(mean over classifiers), beyond chance in {surely}, and behind beyond chance in "
-            f"{worse}"
-        )
-        if by == "sample" and facts.latent_better is not None:
-            told += f"; the paper: in {facts.latent_better[0]} of {facts.latent_better[1]}"
-        lines.append(f"{told}.")
-    return tuple(lines)
-
-
-def layer_verdict(layers: pd.DataFrame, facts: Published) -> tuple[str, ...]:
-    """Whether more layers give a higher AUC."""
-    if not len(layers):
-        return ()
-    lines = []
-    for by, way in (("sample", "Split by sample"), ("subject", "With people held out")):
-        if by in layers:
-            mean = layers.groupby("num_layers")[by].mean().sort_index(ascending=False)
-            told = ", ".join(f"{number(value)} with {count}" for count, value in mean.items())
-            lines.append(f"{way}, on samples that have every layer: {told} (means over the sets).")
-    if facts.layers_left:
-        told = ", ".join(f"{value:.3f} with {n}" for n, value in facts.layers_left.items())
-        table = facts.paper_auc(facts.subsets[0].name, "neural_net")
-        lines.append(
-            f"The paper has {told}. Its own Table 5 has {table:.3f} for the first of these, so it "
-            "must have been measured in another way, which is not told; here one model sees "
-            "fewer layers of the same samples."
         )
     return tuple(lines)
 

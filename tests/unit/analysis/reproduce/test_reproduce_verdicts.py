@@ -8,11 +8,9 @@ from hypothesis import settings as few
 from hypothesis import strategies as st
 
 from immo_hpc.analysis.reproduce.published import IBDMDB, IPOP
+from immo_hpc.analysis.reproduce.score_verdicts import auc_verdict, compared, gain_verdict
 from immo_hpc.analysis.reproduce.verdicts import (
-    auc_verdict,
-    compared,
     feature_verdict,
-    gain_verdict,
     mask_verdict,
     search_verdict,
     subset_verdict,
@@ -50,7 +48,7 @@ def test_counts():
     )
     told = subset_verdict(subsets(0, 1, -3), IBDMDB)[0]
     assert "1 of 3 subsets" in told
-    assert "bol_tra_common +1 and tra_bio_common -3. The public tables are" in told
+    assert "bol_tra_common +1 and tra_bio_common \N{MINUS SIGN}3. The public tables are" in told
 
 
 ABOUT = {
