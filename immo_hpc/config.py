@@ -239,6 +239,12 @@ class TrainConfig(_Section):
     min_delta: float = Field(
         1e-4, ge=0, description="Relative fall of the held-out error that counts as better."
     )
+    companion: bool = Field(
+        True,
+        description="Fit closed forms beside the network after training, to foretell hidden "
+        "layers and values together with it. Prepared values of training samples are then kept "
+        "in the run folder; false keeps none, and the network says everything alone.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     num_threads: int = Field(
         0,
@@ -276,7 +282,7 @@ def paper_recipe() -> dict[str, Any]:
         "mask": {"values": {"p0": 0.75, "growth": 0.01, "p_max": 1.0}, "layers": {"p0": 1.0}},
         "loss": {"scope": "kept"},
         "model": {"latent_dim": 110, "dropout": 0.47329},
-        "train": {"learning_rate": 0.00183, "lr_decay": 0.99},
+        "train": {"learning_rate": 0.00183, "lr_decay": 0.99, "companion": False},
     }
 
 

@@ -38,6 +38,12 @@ def compare(
             metavar="MECHANISM:RATE:WHERE",
         ),
     ] = None,
+    visits: Annotated[
+        bool,
+        typer.Option(
+            "--visits", help="Give every method the other visits of a sample's person too."
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Methods run side by side.")] = 1,
     layers: options.Layers = None,
     label: options.Label = None,
@@ -67,7 +73,14 @@ def compare(
         out,
         load_config(config, recipe=recipe, assignments=options.with_seed(assign, seed)),
         CohortOptions(options.names(layers), label, subject, positive),
-        Asked(options.names(methods), options.names(tasks), missing or ("none",), splits, workers),
+        Asked(
+            options.names(methods),
+            options.names(tasks),
+            missing or ("none",),
+            splits,
+            workers,
+            visits,
+        ),
         say=status,
     )
     notes(outcome.notices)

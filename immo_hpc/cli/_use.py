@@ -44,6 +44,10 @@ def impute(
     format_: Annotated[
         str, typer.Option("--format", help="Tables in a folder: parquet, csv, tsv or csv.gz.")
     ] = "parquet",
+    visits: Annotated[
+        bool,
+        typer.Option("--visits", help="Use what the other visits of a sample's person say too."),
+    ] = False,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
@@ -56,7 +60,13 @@ def impute(
     from immo_hpc.workflow.use import impute as apply
 
     outcome = apply(
-        run, cohort, out, layers=options.names(layers), table_format=format_, force=force
+        run,
+        cohort,
+        out,
+        layers=options.names(layers),
+        table_format=format_,
+        visits=visits,
+        force=force,
     )
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())

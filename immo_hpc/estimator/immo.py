@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -34,6 +35,7 @@ from immo_hpc.estimator.inputs import (
 )
 from immo_hpc.estimator.params import config_of, params_of
 from immo_hpc.inference import Imputation, TrainedModel, hidden_r2, mean_score, to_mudata
+from immo_hpc.inference.companion import companion_of
 from immo_hpc.train import EpochRecord, RunFolder, read_metrics, train
 
 
@@ -65,6 +67,8 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         patience: Epochs without a better held-out error before stopping.
         validation_fraction: Share of subjects (samples without ``groups``) that decide when
             to stop; never learnt from.
+        companion: Fit closed forms beside the network, which foretell missing layers and values
+            together with it; samples of the training are then kept with the model.
         min_prevalence: Compositions and counts: features above zero in a smaller share of
             the samples are left out.
         kinds: Kind by layer ('composition', 'counts', 'intensity', 'continuous', 'binary'),
@@ -125,6 +129,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         clip_norm: float = 1.0,
         patience: int = 20,
         validation_fraction: float = 0.15,
+        companion: bool = True,
         min_prevalence: float = 0.05,
         kinds: Mapping[str, LayerKind] | None = None,
         device: str = "auto",
@@ -150,6 +155,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         self.clip_norm = clip_norm
         self.patience = patience
         self.validation_fraction = validation_fraction
+        self.companion = companion
         self.min_prevalence = min_prevalence
         self.kinds = kinds
         self.device = device
@@ -177,8 +183,12 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         prepared = preparation.apply(cohort, split=split)
         training = train(prepared, config)
         trained = TrainedModel(training.model, preparation, config, cohort.roles)
-        self._set_fitted(trained, training.records)
         self.notices_ = (*cohort.notices, *training.notices)
+        if config.train.companion:
+            companion, notice = companion_of(training.model, prepared, config)
+            trained = replace(trained, companion=companion)
+            self.notices_ = (*self.notices_, notice)
+        self._set_fitted(trained, training.records)
         self.n_features_in_ = num_columns(X, cohort)
         if isinstance(X, pd.DataFrame):
             self.feature_names_in_ = wide_names(X)

@@ -20,6 +20,7 @@ _TRAIN = (
     "weight_decay",
     "clip_norm",
     "patience",
+    "companion",
     "device",
     "num_threads",
 )

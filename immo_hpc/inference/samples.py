@@ -17,6 +17,7 @@ from immo_hpc.data.cohort import Cohort, Roles, measured_table
 from immo_hpc.data.preparation.filters import check_domain
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.stream import ShardIndex, read_samples
+from immo_hpc.data.visits import people, with_other_visits, with_visits
 from immo_hpc.inference.asked import require_measured
 from immo_hpc.inference.forward import BATCH_SIZE
 from immo_hpc.inference.trained import TrainedModel
@@ -30,7 +31,7 @@ class Portion:
     """Some of the samples.
 
     Attributes:
-        cohort: Prepared.
+        cohort: Prepared, with layers of other visits if these were asked for.
         raw: In original units, if they come from tables.
     """
 
@@ -56,13 +57,26 @@ class Samples:
     num_features: int
     read: Callable[[NDArray[np.int64]], Portion]
 
-    def portions(self, places: NDArray[np.int64] | None = None) -> Iterator[Portion]:
-        """The samples at ``places`` (all if None), in order; at least one portion."""
+    def portions(
+        self, places: NDArray[np.int64] | None = None, *, visits: bool = False
+    ) -> Iterator[Portion]:
+        """The samples at ``places`` (all if None), in order; at least one portion.
+
+        With ``visits`` each comes with what all other samples of its person say, as layers of
+        their own, whatever the portion they are in (`immo_hpc.data.visits`).
+        """
         chosen = np.arange(len(self.table)) if places is None else places
         batch_bytes = 4 * max(self.num_features, 1) * BATCH_SIZE
         step = BATCH_SIZE * max(1, PORTION_BYTES // batch_bytes)
         for start in range(0, max(len(chosen), 1), step):
-            yield self.read(chosen[start : start + step])
+            part = chosen[start : start + step]
+            yield self._with_visits(part) if visits else self.read(part)
+
+    def _with_visits(self, places: NDArray[np.int64]) -> Portion:
+        everyone = with_other_visits(people(self.table, self.roles), places)
+        portion = self.read(everyone)
+        cohort = with_visits(portion.cohort).take(np.searchsorted(everyone, places))
+        return Portion(cohort, portion.raw)
 
 
 def prepared_samples(cohort: PreparedCohort | ShardIndex) -> Samples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.companion import Companion, load_companion, save_companion
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort, Roles
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.inference import forward
 from immo_hpc.inference.asked import foretellable, known_layers, require_measured
+from immo_hpc.inference.companion import reconstruct
 from immo_hpc.inference.impute import Imputation, complete_layer, original_units
 from immo_hpc.inference.saved import load_parts, save_parts
 from immo_hpc.nn import ImmoModel
@@ -35,12 +37,15 @@ class TrainedModel:
         preparation: From original units to z-scores and back.
         config: Configuration of the training.
         roles: Meaning of the sample table's columns in the training cohort.
+        companion: Closed forms that foretell what is missing together with the network; None
+            where there are none, and the network does it alone.
     """
 
     model: ImmoModel
     preparation: Preparation
     config: ImmoConfig
     roles: Roles = field(default_factory=Roles)
+    companion: Companion | None = None
 
     @property
     def layers(self) -> dict[str, tuple[str, ...]]:
@@ -69,7 +74,8 @@ class TrainedModel:
             RunError: If the folder is incomplete, damaged or of another format version.
             ConfigError: If the device is not there.
         """
-        return cls(*load_parts(folder, device))
+        model = cls(*load_parts(folder, device))
+        return replace(model, companion=load_companion(folder, model.layers))
 
     def save(self, folder: Path, *, records: Sequence[EpochRecord] = ()) -> None:
         """Write the model to a new folder: safetensors, JSON and YAML, no pickle.
@@ -85,6 +91,8 @@ class TrainedModel:
         """
         parts = (self.model, self.preparation, self.config, self.roles)
         save_parts(folder, *parts, records)
+        if self.companion is not None:
+            save_companion(folder, self.companion)
 
     def notices(self, cohort: Cohort) -> tuple[str, ...]:
         """What `prepare` ignores in ``cohort`` or treats as not measured, as sentences."""
@@ -116,10 +124,14 @@ class TrainedModel:
     def reconstruct(
         self, cohort: PreparedCohort, layers: Sequence[str] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """What the model says about every value of every sample, measured or not.
+        """What the model says about every value of every sample.
+
+        Of what is missing it is what network and companion say together; of what was
+        measured, what the network alone makes of it.
 
         Args:
-            cohort: Prepared samples.
+            cohort: Prepared samples. If `immo_hpc.data.visits.with_visits` has put other
+                visits beside them, what is said depends on these too.
             layers: Layers to reconstruct; None for all.
 
         Returns:
@@ -128,7 +140,18 @@ class TrainedModel:
         Raises:
             UsageError: If a layer is not one of the model's.
         """
-        return forward.reconstruct(self.model, cohort, known_layers(layers, list(self.layers)))
+        names = known_layers(layers, list(self.layers))
+        return reconstruct(self.model, self.companion, cohort, names)
+
+    def held_back(self) -> Self:
+        """The model as it would be had it seen nobody of the validation side.
+
+        The network never learnt from them, but its companion keeps their samples; how far
+        off the model is on new people is shown by what this one says about them.
+        """
+        if self.companion is None:
+            return self
+        return replace(self, companion=self.companion.without_validation())
 
     def impute(
         self,

@@ -76,6 +76,11 @@ class RunFolder:
         return self.path / DESCRIPTION_NAME
 
     @property
+    def companion(self) -> Path:
+        """The companion of the network (`immo_hpc.companion`), JSON; written last of its two."""
+        return self.path / "companion.json"
+
+    @property
     def drift(self) -> Path:
         """How each sample moved since the run this one started from, TSV."""
         return self.path / "drift.tsv"

@@ -42,6 +42,7 @@ class Asked:
         missing: Patterns of missingness, as typed.
         splits: Number of splits by subject.
         workers: Methods run side by side.
+        visits: Give every method the other visits of a sample's person too.
     """
 
     methods: Sequence[str] | None = None
@@ -49,6 +50,7 @@ class Asked:
     missing: Sequence[str] = ("none",)
     splits: int = 5
     workers: int = 1
+    visits: bool = False
 
 
 def compare(
@@ -84,9 +86,13 @@ def compare(
     tasks = _tasks(asked.tasks)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch) if out is None else out.absolute().with_name(f".{out.name}.compare")
-        job = CompareJob(cohort.absolute(), options, config, missing, asked.splits, tasks, work)
+        job = CompareJob(
+            cohort.absolute(), options, config, missing, asked.splits, tasks, work, asked.visits
+        )
         job, notices = _possible(job, asked.tasks is None)
         contenders, left_out = chosen(asked.methods, job.tasks)
+        if asked.methods is None and not job.visits:
+            contenders = [item for item in contenders if item.name != "visits"]
         job.begin(describe_inputs([job.cohort]))
         comparison = _compared(job, contenders, (*notices, *left_out), asked.workers, say)
         if out is not None:
@@ -137,6 +143,19 @@ def _possible(job: CompareJob, may_drop: bool) -> tuple[CompareJob, tuple[str, .
     cohort = job.read()
     trial = make_trial(cohort, job.settings(0), job.missing[0])
     notices, tasks = cohort.notices, list(job.tasks)
+    if job.visits:
+        if "label" in tasks and not may_drop:
+            message = (
+                "--visits gives methods other visits to impute from, and the label is scored by "
+                "person in any case: ask with --tasks layers,values."
+            )
+            raise UsageError(message)
+        tasks = [task for task in tasks if task != "label"]
+        notices = (
+            *notices,
+            "Every method is given the other visits of a sample's person, as further layers; a "
+            "hidden layer is hidden in all visits of the test people.",
+        )
     if "label" in tasks:
         try:
             notices = (*notices, *labelled_samples(trial.shown).notices)

@@ -14,6 +14,8 @@ from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.labels import require_labels
 from immo_hpc.errors import ImmoError
 from immo_hpc.files import require_absent
+from immo_hpc.train import RunFolder
+from immo_hpc.workflow.companion import write_companion
 from immo_hpc.workflow.evaluate import (
     classified,
     explained,
@@ -106,6 +108,7 @@ def demo(
         "prepare", lambda: prepare_cohort(cohort, places.shards, config, source=name)
     )
     clock.step("train", lambda: train_settled(places.shards, places.run, config, on_epoch=on_epoch))
+    clock.step("companion", lambda: write_companion(RunFolder(places.run), places.shards))
     clock.step("embed", lambda: embed(places.run, None, places.latent))
     tables = cohort_path or places.cohort
     clock.step("impute", lambda: impute(places.run, tables, places.imputed))

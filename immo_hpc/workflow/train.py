@@ -10,6 +10,7 @@ from immo_hpc.data.manifest import Manifest, read_manifest
 from immo_hpc.errors import ConfigError
 from immo_hpc.train import EpochRecord, RunFolder, Training, train_run
 from immo_hpc.train.distributed import ALONE, Group, joined
+from immo_hpc.workflow.companion import write_companion
 from immo_hpc.workflow.drift import write_drift
 from immo_hpc.workflow.outcome import Outcome
 
@@ -69,8 +70,10 @@ def train(
         )
     if not group.is_first:
         return None
+    companion = write_companion(folder, shards)
     drift = write_drift(folder, shards)
-    notices = training.notices if drift is None else (*training.notices, drift)
+    later = [notice for notice in (companion, drift) if notice is not None]
+    notices = (*training.notices, *later)
     return Outcome(*_describe(run, training), notices=notices)
 
 

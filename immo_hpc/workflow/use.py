@@ -60,9 +60,12 @@ def impute(
     *,
     layers: Sequence[str] | None = None,
     table_format: str = "parquet",
+    visits: bool = False,
     force: bool = False,
 ) -> Outcome:
     """Write complete layers in original units, and beside them what in them was imputed.
+
+    With ``visits`` what the other visits of a sample's person say is used too.
 
     Raises:
         UsageError: If the format or a layer is unknown.
@@ -78,7 +81,7 @@ def impute(
     shares = _Shares()
     with chosen_samples(run, cohort, out) as (model, chosen):
         samples = chosen.samples
-        portions = shares.counted(_completed(model, samples, layers))
+        portions = shares.counted(_completed(model, samples, layers, visits))
         if is_mudata:
             _require_room(model, samples, layers, out)
             complete = joined(list(portions))
@@ -152,9 +155,9 @@ def require_free(out: Path, force: bool) -> None:
 
 
 def _completed(
-    model: TrainedModel, samples: Samples, layers: Sequence[str] | None
+    model: TrainedModel, samples: Samples, layers: Sequence[str] | None, visits: bool
 ) -> Iterator[Imputation]:
-    for portion in samples.portions():
+    for portion in samples.portions(visits=visits):
         yield model.complete(portion.cohort, layers, raw=portion.raw)
 
 

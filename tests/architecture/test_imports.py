@@ -17,6 +17,7 @@ ROWS = [
     ["immo_hpc.inference"],
     ["immo_hpc.train"],
     ["immo_hpc.nn"],
+    ["immo_hpc.companion"],
     ["immo_hpc.data"],
     ["immo_hpc.config"],
     [
@@ -37,6 +38,7 @@ NEVER = {
     "immo_hpc.files": {"torch"},
     "immo_hpc.lease": {"torch"},
     "immo_hpc.work": {"torch"},
+    "immo_hpc.companion": {"torch"},
     "immo_hpc.nn": {"pathlib", "safetensors", "pyarrow", "json"},
     "immo_hpc.train": {"optuna", "submitit"},
     "immo_hpc.search": {"submitit"},

@@ -130,7 +130,7 @@ def _layers(learnt: Learnt, trial: Trial, seconds: dict[str, float]) -> dict[str
         others = shown.without(name).measured().any(axis=1)
         place = np.intersect1d(complete.layers[name].rows, np.flatnonzero(others))
         if len(place):
-            held = shown.take(place).without(name)
+            held = trial.seen(shown.without(name)).take(place)
             said = _timed(seconds, "layers", partial(answer, held, name))
             result[name] = _errors(complete.take(place).wide([name]), said, complete, name, place)
     return result
@@ -140,7 +140,7 @@ def _values(learnt: Learnt, trial: Trial, seconds: dict[str, float]) -> dict[str
     """Hidden values of the test samples, by layer; see `_errors`."""
     assert learnt.values is not None
     answer = learnt.values
-    said = _timed(seconds, "values", lambda: answer(trial.shown_test))
+    said = _timed(seconds, "values", lambda: answer(trial.seen(trial.shown_test)))
     result = {}
     for name, layer in trial.shown_test.layers.items():
         truth = trial.hidden_values[name]

@@ -18,6 +18,7 @@ from immo_hpc.analysis.compare.representation import classified
 from immo_hpc.analysis.hiding import columns, filled
 from immo_hpc.config import ImmoConfig, paper_recipe, validated
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
+from immo_hpc.data.visits import is_visits, measured_layers, without_visits
 
 # Everything is shown and all that was measured is scored: nothing that is IMMO's own.
 _NO_MASKS = {
@@ -38,6 +39,27 @@ _ALL = "all"
 def learn_immo(training: PreparedCohort, config: ImmoConfig) -> Learnt:
     """IMMO as configured."""
     return _learnt(training, config)
+
+
+def learn_network(training: PreparedCohort, config: ImmoConfig) -> Learnt:
+    """IMMO's network without its companion."""
+    return _learnt(training, _changed(config, {"train": {"companion": False}}))
+
+
+def learn_companion(training: PreparedCohort, config: ImmoConfig) -> Learnt:
+    """IMMO's companion without its network."""
+    from immo_hpc.companion import fit_companion
+
+    visits = any(map(is_visits, training.layers))
+    companion = fit_companion(without_visits(training), None, config.seed, visits=visits)
+
+    def layer(cohort: PreparedCohort, name: str) -> NDArray[np.float32]:
+        return companion.blended(cohort, name, None)
+
+    def values(cohort: PreparedCohort) -> Mapping[str, Table]:
+        return {name: layer(cohort, name) for name in measured_layers(cohort)}
+
+    return Learnt(layer=layer, values=values)
 
 
 def learn_paper(training: PreparedCohort, config: ImmoConfig) -> Learnt:
@@ -71,15 +93,20 @@ def learn_autoencoder(training: PreparedCohort, config: ImmoConfig) -> Learnt:
 
 def _learnt(training: PreparedCohort, config: ImmoConfig) -> Learnt:
     from immo_hpc.inference import forward
+    from immo_hpc.inference.companion import companion_of, reconstruct
     from immo_hpc.train import train
 
+    visits, training = any(map(is_visits, training.layers)), without_visits(training)
     model = train(training, config).model
+    companion = None
+    if config.train.companion:
+        companion, _ = companion_of(model, training, config, visits=visits)
 
     def layer(cohort: PreparedCohort, name: str) -> NDArray[np.float32]:
-        return forward.reconstruct(model, cohort, [name])[name]
+        return reconstruct(model, companion, cohort, [name])[name]
 
     def values(cohort: PreparedCohort) -> Mapping[str, Table]:
-        return forward.reconstruct(model, cohort, list(cohort.layers))
+        return reconstruct(model, companion, cohort, measured_layers(cohort))
 
     learnt = Learnt(layer=layer, values=values)
     return classified(learnt, lambda cohort: forward.embed(model, cohort))

@@ -13,11 +13,13 @@ from immo_hpc.analysis.compare.mofa import learn_mofa
 from immo_hpc.analysis.compare.neighbours import learn_neighbours
 from immo_hpc.analysis.compare.networks import (
     learn_autoencoder,
+    learn_companion,
     learn_immo,
+    learn_network,
     learn_paper,
     learn_umint,
 )
-from immo_hpc.analysis.compare.regression import learn_pls, learn_ridge
+from immo_hpc.analysis.compare.regression import learn_pls, learn_ridge, learn_visits
 from immo_hpc.analysis.compare.simple import (
     by_fusion,
     by_trees,
@@ -89,11 +91,22 @@ CONTENDERS: Mapping[str, Contender] = {
             _LAYERS,
             partial(learn_ridge, kernel="rbf"),
         ),
+        Contender("visits", "The person's other visits", "simple", ("values",), learn_visits),
         Contender("mofa", "MOFA2 (mofapy2)", "peer", TASKS, learn_mofa, needs="mofapy2"),
         Contender("autoencoder", "Plain autoencoder, filled", "peer", TASKS, learn_autoencoder),
         Contender("umint", "UMINT-style autoencoder", "peer", TASKS, learn_umint),
         Contender("immo_paper", "IMMO, published settings", "immo", TASKS, learn_paper),
         Contender("immo", "IMMO", "immo", TASKS, learn_immo),
+        Contender(
+            "immo_network", "IMMO, its network alone", "immo", ("layers", "values"), learn_network
+        ),
+        Contender(
+            "immo_companion",
+            "IMMO, its companion alone",
+            "immo",
+            ("layers", "values"),
+            learn_companion,
+        ),
         Contender("immo_fusion", "IMMO and late fusion", "immo", _LABEL, learn_immo_fusion),
     )
 }

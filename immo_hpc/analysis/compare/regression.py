@@ -18,9 +18,11 @@ from immo_hpc.analysis.compare.tuning import Candidate, sides, tuned
 from immo_hpc.analysis.hiding import at_most, columns, filled
 from immo_hpc.analysis.methods import Method, on_matrix
 from immo_hpc.analysis.ridge import Kernel, predict_layer, predict_values
+from immo_hpc.companion.carried import fit_carried
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.hiding import has_both, hide_values
 from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import SUFFIX, is_visits, measured_layers
 
 _COMPONENTS = (2, 5, 10, 20)
 _HIDDEN_SHARE = 0.1
@@ -43,6 +45,19 @@ def learn_ridge(training: PreparedCohort, config: ImmoConfig, kernel: Kernel = "
 
     setting = "penalty chosen for each layer"
     return Learnt(layer=layer, values=values if kernel == "linear" else None, setting=setting)
+
+
+def learn_visits(training: PreparedCohort, config: ImmoConfig) -> Learnt:
+    """What a person's other visits say, a slope for each feature; the mean without them."""
+    if not any(map(is_visits, training.layers)):
+        return Learnt(values=lambda cohort: {name: _mean(cohort, name) for name in cohort.layers})
+    carried = fit_carried(training)
+
+    def values(cohort: PreparedCohort) -> Mapping[str, Table]:
+        everyone = np.arange(len(cohort.samples))
+        return {name: carried.said(cohort, name, everyone) for name in measured_layers(cohort)}
+
+    return Learnt(values=values)
 
 
 def learn_pls(training: PreparedCohort, config: ImmoConfig) -> Learnt:
@@ -147,5 +162,9 @@ def _pair(cohort: PreparedCohort, name: str, seed: int) -> tuple[Table, Table]:
     return _others(held, name), held.wide([name])
 
 
+def _mean(cohort: PreparedCohort, name: str) -> Table:
+    return np.zeros((len(cohort.samples), len(cohort.layers[name].features)), dtype=np.float32)
+
+
 def _others(cohort: PreparedCohort, name: str) -> Table:
-    return filled(cohort.without(name))
+    return filled(cohort.without(name, name + SUFFIX))

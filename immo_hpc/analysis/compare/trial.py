@@ -15,6 +15,7 @@ from immo_hpc.data.hiding import hide_values
 from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.split import split_samples
+from immo_hpc.data.visits import with_visits
 
 # Share of the test samples' values that task 'values' hides where the pattern hides none.
 HIDDEN_SHARE = 0.1
@@ -29,6 +30,8 @@ class Trial:
         complete: The prepared samples as they were measured, with their split.
         shown: The same with the pattern's values missing: all that a method sees.
         shown_test: Test samples with the hidden values of task 'values' missing too.
+        visits: Each sample comes with what the other visits of its person say, as further
+            layers (`immo_hpc.data.visits`), for every method alike.
         hidden_values: These values by layer, rows as in ``shown_test``, NaN elsewhere.
     """
 
@@ -37,6 +40,7 @@ class Trial:
     shown: PreparedCohort
     shown_test: PreparedCohort
     hidden_values: Mapping[str, NDArray[np.float32]]
+    visits: bool = False
 
     @property
     def seed(self) -> int:
@@ -46,16 +50,23 @@ class Trial:
     @property
     def training(self) -> PreparedCohort:
         """Train and validation samples: all that a method may learn from."""
-        return self.shown.take(self.shown.indices("train", "validation"))
+        return self.seen(self.shown.take(self.shown.indices("train", "validation")))
+
+    def seen(self, cohort: PreparedCohort) -> PreparedCohort:
+        """Samples as methods get them: with their other visits, if these are given."""
+        return with_visits(cohort) if self.visits else cohort
 
 
-def make_trial(cohort: Cohort, config: ImmoConfig, missing: Missing) -> Trial:
+def make_trial(
+    cohort: Cohort, config: ImmoConfig, missing: Missing, *, visits: bool = False
+) -> Trial:
     """Split, prepare on the train side, and hide.
 
     Args:
         cohort: Samples in original units.
         config: Split, preparation and seed, and the settings of IMMO.
         missing: Pattern to put on top.
+        visits: Whether methods are given the other visits of a sample's person.
 
     Raises:
         CohortError: If a side would be empty, or a layer cannot be prepared.
@@ -72,7 +83,7 @@ def make_trial(cohort: Cohort, config: ImmoConfig, missing: Missing) -> Trial:
     else:
         generator = np.random.default_rng([config.seed, *b"hidden values"])
         shown_test, hidden = hide_values(shown.take(test), HIDDEN_SHARE, generator)
-    return Trial(config, complete, shown, shown_test, hidden)
+    return Trial(config, complete, shown, shown_test, hidden, visits)
 
 
 def _lost(before: PreparedCohort, after: PreparedCohort) -> dict[str, NDArray[np.float32]]:

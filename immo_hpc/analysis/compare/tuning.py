@@ -12,6 +12,7 @@ from immo_hpc.analysis.compare.contender import Learnt, Table
 from immo_hpc.analysis.hiding import learning_sides
 from immo_hpc.data.hiding import has_both, hide_values
 from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import SUFFIX, measured_layers
 
 _HIDDEN_SHARE = 0.1
 
@@ -58,11 +59,11 @@ def tuned(candidates: Sequence[Candidate], tuning: PreparedCohort, seed: int) ->
 
 def hidden_layers(cohort: PreparedCohort) -> Iterator[tuple[str, PreparedCohort, Table]]:
     """Layer by layer the samples that have another one too, without it, and its values."""
-    for name in cohort.layers:
+    for name in measured_layers(cohort):
         place = has_both(cohort, name)
         if len(place):
             held = cohort.take(place)
-            yield name, held.without(name), held.wide([name])
+            yield name, held.without(name, name + SUFFIX), held.wide([name])
 
 
 def _layer_error(model: LayerModel, cohort: PreparedCohort) -> float:

@@ -36,7 +36,7 @@ def run_method(job: CompareJob, method: str) -> None:
         if parent is not None and not parent.is_alive():
             sys.exit(1)  # Killed: nobody waits for the rest.
         one = asked[name]
-        trial = make_trial(cohort, job.settings(one.split), one.missing)
+        trial = make_trial(cohort, job.settings(one.split), one.missing, visits=job.visits)
         if not before:
             before.append(memory_mb("VmRSS"))
         try:

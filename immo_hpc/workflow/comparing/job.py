@@ -46,6 +46,7 @@ class CompareJob:
         num_splits: Splits by subject, of the seeds from ``config.seed`` on.
         tasks: What methods are asked.
         work: Folder of the answers.
+        visits: Whether methods are given the other visits of a sample's person.
     """
 
     cohort: Path
@@ -55,6 +56,7 @@ class CompareJob:
     num_splits: int
     tasks: tuple[str, ...]
     work: Path
+    visits: bool = False
 
     def read(self) -> Cohort:
         """The cohort."""
@@ -85,6 +87,7 @@ class CompareJob:
             "options": asdict(self.options),
             "configuration": self.config.model_dump(mode="json"),
             "tasks": list(self.tasks),
+            "visits": self.visits,
         }
         inputs = dict(json.loads(json.dumps(inputs)))
         place = self.work / _INPUTS

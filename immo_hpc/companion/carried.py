@@ -1,0 +1,103 @@
+"""Single values of people with several visits: what stays, and the deviations from it.
+
+Of a feature, a person's other visits say a slope times their mean (`immo_hpc.data.visits`).
+What a sample deviates from that is a Gaussian of its own, and a missing value is what the
+other visits say, and the deviation that the sample's measured values foretell on top.
+
+Legend of shapes: ``item`` counts samples to complete, ``feature`` those of the layer asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from immo_hpc.companion.layers import mean_of, rows_of
+from immo_hpc.companion.values import Table, ValueRegression, ValueSetting, fit_values
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import SUFFIX, measured_layers, without_visits
+
+# Differences between people that are larger than between visits allow no more than this.
+_LARGEST_SLOPE = 2.0
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What other visits say of every value.
+
+    Attributes:
+        slopes: By layer, ``(feature,)``, on the mean of the other visits.
+    """
+
+    slopes: Mapping[str, Table]
+
+    def said(self, cohort: PreparedCohort, name: str, places: NDArray[np.int64]) -> Table:
+        """Of a layer at ``places``, ``(item, feature)``, z-scores; 0 without other visits."""
+        return np.asarray(self.slopes[name] * rows_of(cohort, name + SUFFIX, places))
+
+    def deviations(self, cohort: PreparedCohort) -> PreparedCohort:
+        """The samples without layers of other visits, what these say taken from each value."""
+        layers = {
+            name: replace(layer, values=layer.values - self.said(cohort, name, layer.rows))
+            for name, layer in without_visits(cohort).layers.items()
+        }
+        return replace(cohort, layers=layers)
+
+
+@dataclass(frozen=True)
+class CarriedRegression:
+    """As `ValueRegression`, for samples that come with other visits.
+
+    Attributes:
+        carried: What the other visits say.
+        regression: What the measured values say of the deviations.
+        mean: Mean of the layer over the training samples, ``(feature,)``, z-scores.
+    """
+
+    carried: Carried
+    regression: ValueRegression
+    mean: Table
+
+    def foretell(self, cohort: PreparedCohort, places: NDArray[np.int64]) -> Table:
+        """As `ValueRegression.foretell`."""
+        above = self.regression.foretell(self.carried.deviations(cohort), places)
+        return above + self.carried.said(cohort, self.regression.name, places)
+
+    def regressed(self, cohort: PreparedCohort, places: NDArray[np.int64]) -> Table:
+        """As `ValueRegression.regressed`."""
+        above = self.regression.regressed(self.carried.deviations(cohort), places)
+        return above + self.carried.said(cohort, self.regression.name, places)
+
+    def times(self, factor: float) -> CarriedRegression:
+        """The same with ``factor`` times the penalty."""
+        return replace(self, regression=self.regression.times(factor))
+
+
+def fit_carried(reference: PreparedCohort, share: float = 1.0) -> Carried:
+    """Slopes of least squared error through the origin, of training samples with visits.
+
+    Args:
+        reference: Training samples with layers of other visits.
+        share: Factor on every slope, 0 to 1.
+    """
+    slopes = {}
+    for name in measured_layers(reference):
+        layer = reference.layers[name]
+        visits = rows_of(reference, name + SUFFIX, layer.rows).astype(np.float64)
+        visits[np.isnan(layer.values)] = 0
+        product = (np.nan_to_num(layer.values) * visits).sum(axis=0)
+        slope = product / np.maximum((visits**2).sum(axis=0), 1e-9)
+        slopes[name] = (share * np.clip(slope, 0, _LARGEST_SLOPE)).astype(np.float32)
+    return Carried(slopes)
+
+
+def fit_carried_values(
+    reference: PreparedCohort, name: str, setting: ValueSetting
+) -> CarriedRegression:
+    """Fit to training samples with layers of other visits, those of one visit among them."""
+    carried = fit_carried(reference, setting.carried)
+    regression = fit_values(carried.deviations(reference), name, setting)
+    return CarriedRegression(carried, regression, mean_of(reference, name))

@@ -1,0 +1,131 @@
+"""The companion of a network: closed forms over training samples that are kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from immo_hpc.companion.carried import CarriedRegression, fit_carried_values
+from immo_hpc.companion.layers import LayerProcess, LayerSetting, values_at
+from immo_hpc.companion.values import ValueRegression, ValueSetting, fit_values
+from immo_hpc.companion.weights import Weight
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import SUFFIX, is_visits, with_visits, without_visits
+
+Mode = Literal["plain", "visits"]
+Task = Literal["layers", "values"]
+Table = NDArray[np.float32]
+Foreteller = LayerProcess | ValueRegression | CarriedRegression
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How each layer is foretold in one mode; layers that cannot be are not there.
+
+    Attributes:
+        layers: Setting and weight for samples that lack the layer.
+        values: Setting and weight for single values missing from it.
+    """
+
+    layers: Mapping[str, tuple[LayerSetting, Weight]]
+    values: Mapping[str, tuple[ValueSetting, Weight]]
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Foretells layers and values from training samples, beside a network.
+
+    Attributes:
+        reference: The training samples kept: z-scores, subjects, and the side of each.
+        rules: By mode; 'visits' is there if people of the training have several samples.
+    """
+
+    reference: PreparedCohort
+    rules: Mapping[Mode, Rules]
+    _fitted: dict[tuple[Mode, Task, str], Foreteller] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def without_validation(self) -> Companion:
+        """The companion fitted to the train side alone, under the same rules.
+
+        What is said of validation people is then said by something that has not seen them.
+        """
+        train = self.reference.take(self.reference.indices("train"))
+        return Companion(train, self.rules)
+
+    def mode_of(self, cohort: PreparedCohort) -> Mode:
+        """'visits' if ``cohort`` has layers of other visits that can be used."""
+        return (
+            "visits" if "visits" in self.rules and any(map(is_visits, cohort.layers)) else "plain"
+        )
+
+    def blended(self, cohort: PreparedCohort, name: str, network: Table | None) -> Table:
+        """A layer of every sample: where it is missing, companion, network and mean together.
+
+        Args:
+            cohort: Prepared samples, with layers of other visits if these are to be used.
+            name: Layer of the model.
+            network: What the network says, ``(sample, feature)``, z-scores; None: nothing
+                (0) at any value that is missing.
+
+        Returns:
+            ``(sample, feature)``, float32, z-scores. Values that were measured are left as
+            ``network`` has them.
+        """
+        layer, mode = cohort.layers[name], self.mode_of(cohort)
+        shape = (len(cohort.samples), len(layer.features))
+        result = np.zeros(shape, dtype=np.float32) if network is None else network.copy()
+        absent = np.setdiff1d(np.arange(len(cohort.samples)), layer.rows)
+        self._mix(mode, "layers", cohort, name, absent, result)
+        partial = layer.rows[np.isnan(layer.values).any(axis=1)]
+        if mode == "visits":
+            # People with one visit are told of as if nobody had more.
+            visited = np.isin(partial, cohort.layers[name + SUFFIX].rows)
+            self._mix("visits", "values", cohort, name, partial[visited], result)
+            self._mix("plain", "values", without_visits(cohort), name, partial[~visited], result)
+        else:
+            self._mix("plain", "values", without_visits(cohort), name, partial, result)
+        return result
+
+    def _mix(
+        self,
+        mode: Mode,
+        task: Task,
+        cohort: PreparedCohort,
+        name: str,
+        places: NDArray[np.int64],
+        result: Table,
+    ) -> None:
+        """Put what is said of the missing values at ``places`` into ``result``."""
+        if mode not in self.rules or not len(places):
+            return
+        rules: Mapping[str, tuple[object, Weight]] = getattr(self.rules[mode], task)
+        if name not in rules:
+            return
+        foreteller, weight = self._foreteller(mode, task, name), rules[name][1]
+        said = foreteller.foretell(cohort, places)
+        mixed = weight.mixed(foreteller.mean, said, result[places])
+        is_known = np.isfinite(values_at(cohort, name, places))
+        result[places] = np.where(is_known, result[places], mixed)
+
+    @cached_property
+    def _with_visits(self) -> PreparedCohort:
+        return with_visits(self.reference)
+
+    def _foreteller(self, mode: Mode, task: Task, name: str) -> Foreteller:
+        key = mode, task, name
+        if key not in self._fitted:
+            reference = self._with_visits if mode == "visits" else self.reference
+            rules = self.rules[mode]
+            if task == "layers":
+                self._fitted[key] = LayerProcess(reference, name, rules.layers[name][0])
+            else:
+                fit_one = fit_carried_values if mode == "visits" else fit_values
+                self._fitted[key] = fit_one(reference, name, rules.values[name][0])
+        return self._fitted[key]

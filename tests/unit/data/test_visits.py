@@ -1,0 +1,57 @@
+"""Layers of other visits: nothing of a sample itself, nothing without other visits."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from immo_hpc.data.cohort import Roles
+from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
+from immo_hpc.data.visits import people, with_visits, without_visits
+
+
+def make(person, seed=0, features=3):
+    rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(rng.random(len(person)) < 0.7)
+    values = rng.normal(size=(len(rows), features)).astype(np.float32)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    ids = pd.Index([f"s{place}" for place in range(len(person))], name="sample_id")
+    names = tuple(f"f{place}" for place in range(features))
+    layer = PreparedLayer("x", names, values, rows, np.ones(len(rows), np.float32))
+    samples = pd.DataFrame({"who": person}, index=ids, dtype=object)
+    return PreparedCohort(samples, {"x": layer}, Roles(subject="who"))
+
+
+@settings(max_examples=30)
+@given(
+    person=st.lists(st.sampled_from(["ann", "bob", "eve", "joe"]), min_size=1, max_size=12),
+    seed=st.integers(0, 1000),
+)
+def test_equals_the_loop_over_samples(person, seed):
+    cohort = make(person, seed)
+    x, found = cohort.wide(), with_visits(cohort).wide(["x@visits"])
+    for row, name in enumerate(person):
+        others = [place for place, who in enumerate(person) if who == name and place != row]
+        for column in range(x.shape[1]):
+            known = x[others, column][np.isfinite(x[others, column])]
+            expected = known.sum() / (len(known) + 1) if len(known) else np.nan
+            np.testing.assert_allclose(found[row, column], expected, atol=1e-6)
+
+
+def test_a_sample_does_not_enter_its_own_row():
+    cohort = make(["ann", "ann", "ann", "bob"], seed=3)
+    before = with_visits(cohort).wide(["x@visits"])
+    cohort.layers["x"].values[0] += 100
+    row = cohort.layers["x"].rows[0]
+    np.testing.assert_array_equal(with_visits(cohort).wide(["x@visits"])[row], before[row])
+
+
+def test_one_whose_subject_is_unknown_is_alone():
+    cohort = make([None, None, "ann", "ann"])
+    assert people(cohort.samples, cohort.roles).tolist() == ["s0", "s1", "ann", "ann"]
+    assert not np.isfinite(with_visits(cohort).wide(["x@visits"])[:2]).any()
+
+
+def test_they_can_be_taken_away_again():
+    cohort = make(["ann", "ann"])
+    assert list(without_visits(with_visits(cohort)).layers) == ["x"]
