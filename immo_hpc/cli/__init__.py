@@ -5,6 +5,7 @@ Heavy imports happen inside the verbs, so that ``immo --help`` answers at once.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from immo_hpc.cli._app import app
@@ -26,6 +27,10 @@ def main() -> None:
         report_error(str(error))
         sys.exit(2)
     except InterruptedRun as error:
+        # Under Slurm one request arrives as several signals; a late one must not end in
+        # disorder what is ending in order.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         report_error(str(error))
         sys.exit(3)
     except ImmoError as error:

@@ -83,7 +83,7 @@ def close_silent(job: JobFolder, task: Task, reason: str) -> TaskState:
     state = read_state(folder)
     if state.state != RUNNING:
         return state
-    told = f"{state.reason}; {reason}" if state.reason else reason
+    told = f"{state.reason}; {reason}" if state.reason not in reason else reason
     return close(folder, task, state, INTERRUPTED, told, None, job.profile)
 
 

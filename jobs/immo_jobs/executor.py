@@ -55,7 +55,11 @@ class Executor(Protocol):
         ...
 
     def cancel(self, workers: Sequence[str]) -> None:
-        """Stop these workers, those that wait too."""
+        """Stop these workers, whatever they do."""
+        ...
+
+    def withdraw(self, workers: Sequence[str]) -> None:
+        """Take back those of these workers that wait; the others see the job's mark."""
         ...
 
 

@@ -38,3 +38,6 @@ class InProcessWorkers:
 
     def cancel(self, workers: Sequence[str]) -> None:
         """The mark in the job folder is enough."""
+
+    def withdraw(self, workers: Sequence[str]) -> None:
+        """None of them waits in a queue."""

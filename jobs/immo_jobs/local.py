@@ -65,6 +65,9 @@ class LocalWorkers:
     def cancel(self, workers: Sequence[str]) -> None:
         """The mark in the job folder is enough: workers look for it many times a second."""
 
+    def withdraw(self, workers: Sequence[str]) -> None:
+        """None of them waits in a queue."""
+
 
 def started_at(pid: int) -> str:
     """Start of a process in ticks since boot; empty if there is none of this number."""

@@ -102,8 +102,11 @@ class SlurmWorkers:
 
     def cancel(self, workers: Sequence[str]) -> None:
         """Stop them with scancel; ones that are over already are no error."""
-        for first in range(0, len(workers), 500):
-            ask("scancel", "--quiet", *workers[first : first + 500])
+        _scancel(workers)
+
+    def withdraw(self, workers: Sequence[str]) -> None:
+        """Stop those that are pending: Slurm gives one that runs little time to end."""
+        _scancel(workers, "--state=PENDING")
 
 
 def sbatch_parameters(job: JobFolder, profile: Profile, *, num_chunks: int) -> dict[str, Any]:
@@ -180,6 +183,11 @@ def _refusals() -> Iterator[None]:
 
 def _jobs(workers: Sequence[str]) -> list[str]:
     return sorted({worker.partition("_")[0] for worker in workers})
+
+
+def _scancel(workers: Sequence[str], *options: str) -> None:
+    for first in range(0, len(workers), 500):
+        ask("scancel", "--quiet", *options, *workers[first : first + 500])
 
 
 def _in_queue(state: str, why: str) -> Seen:

@@ -11,12 +11,13 @@ from pathlib import Path
 from immo_hpc.errors import ImmoError
 from immo_hpc.files import write_text
 from immo_hpc.lease import hold
+from immo_jobs.attempt import close_silent
 from immo_jobs.check import check_folder, check_programs
 from immo_jobs.command import started_command
 from immo_jobs.executor import executor_of
 from immo_jobs.folder import JobFolder, create_job
 from immo_jobs.profile import Profile
-from immo_jobs.state import FINISHED, QUEUED, TaskState, read_state, write_state
+from immo_jobs.state import FINISHED, QUEUED, TaskState, write_state
 from immo_jobs.survey import survey
 from immo_jobs.task import Task
 
@@ -91,8 +92,8 @@ def resume(job: JobFolder) -> Submitted:
         job.cancelled.unlink(missing_ok=True)
         rows = [row for row in survey(job) if row.state != FINISHED and not row.is_live]
         names = [row.name for row in rows]
-        for name in names:
-            _reset(job, name)
+        for row in rows:
+            _reset(job, row.name, row.reason)
         if names:
             # A worker that is held, or could not be asked about, shall not come back as well.
             executor.cancel([worker for row in rows for worker in row.workers])
@@ -109,16 +110,15 @@ def cancel(job: JobFolder) -> tuple[str, ...]:
     Raises:
         OutputError: If the job folder cannot be written.
     """
-    rows = survey(job)
     write_text(job.cancelled, "see immo resume\n")
-    live = [row for row in rows if row.is_live]
+    live = [row for row in survey(job) if row.is_live]
     by_executor: dict[str, list[str]] = {}
     for submission in job.read_submissions():
         wanted = {worker for row in live for worker in row.workers}
         workers = [worker for worker in submission.workers if worker in wanted]
         by_executor.setdefault(submission.executor, []).extend(workers)
     for executor, workers in by_executor.items():
-        executor_of(executor).cancel(list(dict.fromkeys(workers)))
+        executor_of(executor).withdraw(list(dict.fromkeys(workers)))
     return tuple(row.name for row in live)
 
 
@@ -149,11 +149,12 @@ def _logs(job: JobFolder, name: str) -> list[Path]:
     return [path for worker in workers for path in sorted(job.submitit.glob(f"{worker}_*_log.*"))]
 
 
-def _reset(job: JobFolder, name: str) -> None:
+def _reset(job: JobFolder, name: str, reason: str) -> None:
     """Let workers take a task up again, with all its attempts before it."""
     folder = job.task_folder(name)
     with hold(folder.lease, wait_s=90.0):
-        before = read_state(folder)
+        # Of an attempt that could not say how it ended, what Slurm says goes on record.
+        before = close_silent(job, job.task(name), reason)
         fresh = before.state == QUEUED
         # The attempts so far stay counted; those without progress do not.
         state = TaskState() if fresh else replace(before, state=QUEUED, reason="", fruitless=0)

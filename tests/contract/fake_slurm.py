@@ -101,6 +101,8 @@ def workers(words):
 
 
 def scancel(words):
+    if "--state=PENDING" in words:
+        return  # Here all begin at once.
     for worker in words[1:]:
         if not (STATE / f"{worker}.done").exists():
             (STATE / f"{worker}.cancelled").touch()

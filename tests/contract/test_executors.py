@@ -145,7 +145,7 @@ def test_cancelled_and_resumed_nothing_is_lost(start, executor, tmp_path):
 
     stopper = threading.Thread(target=stop)
     stopper.start()
-    job = start("ok", "ok", "ok", steps=30, array_throttle=1 if executor == "local" else 3)
+    job = start("ok", "ok", "ok", steps=60, array_throttle=1 if executor == "local" else 3)
     stopper.join()
     rows = settled(job)
     assert {row.state for row in rows.values()} == {"interrupted"}

@@ -146,4 +146,5 @@ def test_all_jobs_are_asked_about_at_once(slurm):
 
 def test_cancel(slurm):
     SlurmWorkers().cancel(["7_0", "7_1"])
-    assert slurm.calls() == ["scancel --quiet 7_0 7_1"]
+    SlurmWorkers().withdraw(["7_2"])
+    assert slurm.calls() == ["scancel --quiet 7_0 7_1", "scancel --quiet --state=PENDING 7_2"]

@@ -8,7 +8,9 @@ import pytest
 from immo_hpc._version import __version__
 from immo_hpc.errors import BusyError, ConfigError, OutputError, SubmissionError
 from immo_hpc.lease import hold
+from immo_hpc.lines import read_lines
 from immo_jobs import check
+from immo_jobs.folder import Submission
 from immo_jobs.profile import Container, Profile
 from immo_jobs.state import TaskState, read_state, write_state
 from immo_jobs.submit import cancel, log_text, resume, submit
@@ -170,6 +172,22 @@ def test_resume_takes_what_is_neither_finished_nor_under_way(new_job, slurm, imm
     assert resume(job).names == ()
 
 
+def test_resume_puts_on_record_how_the_last_attempt_ended(new_job, slurm, immo_is_there):
+    job = new_job("pass", executor="slurm")
+    job.add_submission(Submission("slurm", "h", {"7": ["t0"]}))
+    running = TaskState("running", "asked to stop on SIGTERM", attempts=2)
+    write_state(job.task_folder("t0"), running)
+    slurm("sacct", "echo '7|CANCELLED by 0'")
+    assert resume(job).names == ("t0",)
+    (line,) = read_lines(job.task_folder("t0").attempts)
+    assert line["reason"] == (
+        "cancelled; asked to stop on SIGTERM, and killed before it had written a checkpoint "
+        "(CANCELLED by 0)"
+    )
+    state = read_state(job.task_folder("t0"))
+    assert (state.state, state.reason, state.attempts) == ("queued", "", 2)
+
+
 def test_two_submissions_at_once_are_refused(new_job, slurm, immo_is_there, monkeypatch):
     job = new_job("pass", executor="slurm")
     real = hold
@@ -185,7 +203,7 @@ def test_cancel_marks_the_job_and_stops_what_waits(new_job, slurm, immo_is_there
     slurm("squeue", "echo '4711_1|PENDING|None'")
     assert cancel(job) == ("t1",)
     assert job.cancelled.exists()
-    assert slurm.calls()[-1] == "scancel --quiet 4711_1"
+    assert slurm.calls()[-1] == "scancel --quiet --state=PENDING 4711_1"
 
 
 def test_logs_are_the_commands_else_the_workers(new_job, slurm):
