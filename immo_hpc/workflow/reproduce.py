@@ -146,8 +146,10 @@ def _made(
 
     parts = job.parts().values()
     words = ["immo", "reproduce", job.which, "COHORT", "OUT", f"--workers {workers}"]
-    words += [f"--splits {asked.splits}", f"--trials {job.trials}", f"--seed {asked.seed}"]
-    words += ["--study STUDY"] * (job.study is not None) + ["--quick"] * job.is_quick
+    words += [f"--splits {asked.splits}", f"--seed {asked.seed}"]
+    if job.facts.search:
+        words.append(f"--trials {job.trials}" if job.study is None else "--study STUDY")
+    words += ["--quick"] * job.is_quick
     first = job.config.seed
     made = {
         "command": " ".join(words),

@@ -18,13 +18,16 @@ from immo_hpc.errors import CohortError
 GROUP = "group of the paper"
 
 
-def paper_cohort(cohort: Cohort, facts: Published, where: str) -> Cohort:
+def paper_cohort(
+    cohort: Cohort, facts: Published, where: str, *, is_chosen: bool = False
+) -> Cohort:
     """The paper's layers of a cohort, and its two groups as the label.
 
     Args:
         cohort: Any cohort.
         facts: The cohort of the paper that it should be.
         where: Place of the cohort, for messages.
+        is_chosen: The user has named the cohort's label, which then goes before the paper's.
 
     Raises:
         CohortError: If a layer, the label or the people are not there; the message says what
@@ -45,7 +48,8 @@ def paper_cohort(cohort: Cohort, facts: Published, where: str) -> Cohort:
             "person. Name one with --subject or under 'subject:' in cohort.yaml."
         )
         raise CohortError(message)
-    label = _groups(cohort, facts.label, where)
+    columns = (str(cohort.roles.label),) if is_chosen else facts.label.columns
+    label = _groups(cohort, facts.label, columns, where)
     kept = replace(
         cohort,
         samples=cohort.samples.assign(**{GROUP: label}),
@@ -83,7 +87,7 @@ def subset_table(cohort: Cohort, facts: Published) -> pd.DataFrame:
     Returns:
         One row a subset: ``subset``, ``meaning``, ``paper_samples``, ``paper_negative``,
         ``paper_positive`` (None where the paper has no number), ``samples``, ``negative``,
-        ``positive``, ``subjects``.
+        ``positive``, ``subjects``, ``negative_subjects``, ``positive_subjects``.
     """
     measured = measured_by_layer(cohort.measured(), list(cohort.layers))
     groups = cohort.samples[GROUP].to_numpy(dtype=object)
@@ -91,7 +95,7 @@ def subset_table(cohort: Cohort, facts: Published) -> pd.DataFrame:
     rows = []
     for subset in facts.subsets:
         place = places_of(subset, measured)
-        negative, positive = (int((groups[place] == name).sum()) for name in facts.label.titles)
+        held = [place[groups[place] == name] for name in facts.label.titles]
         rows.append(
             {
                 "subset": subset.name,
@@ -100,20 +104,23 @@ def subset_table(cohort: Cohort, facts: Published) -> pd.DataFrame:
                 "paper_negative": subset.negative,
                 "paper_positive": subset.positive,
                 "samples": len(place),
-                "negative": negative,
-                "positive": positive,
+                "negative": len(held[0]),
+                "positive": len(held[1]),
                 "subjects": len(np.unique(people[place])),
+                "negative_subjects": len(np.unique(people[held[0]])),
+                "positive_subjects": len(np.unique(people[held[1]])),
             }
         )
     return pd.DataFrame(rows).astype(dict.fromkeys(rows[0], object))
 
 
-def _groups(cohort: Cohort, rule: LabelRule, where: str) -> pd.Series:
+def _groups(cohort: Cohort, rule: LabelRule, columns: tuple[str, ...], where: str) -> pd.Series:
     """The paper's group of each sample, None where it is in neither.
 
-    A cohort that has none of the paper's labels is taken by its own, if that has two classes.
+    A cohort whose columns have none of the paper's values is taken by its own label, if that
+    has two classes.
     """
-    for column in rule.columns:
+    for column in columns:
         if column in cohort.samples.columns:
             groups = _grouped(cohort.samples[column], set(rule.negative), set(rule.positive), rule)
             if set(rule.titles) <= set(groups):

@@ -29,7 +29,7 @@ def compared(what: str, paper: float, ours: float) -> str:
     return f"{what} is {number(ours)}, {number(abs(gap))} {side} the published {number(paper)}."
 
 
-def auc_verdict(auc: pd.DataFrame, facts: Published) -> tuple[str, ...]:
+def auc_verdict(auc: pd.DataFrame, subsets: pd.DataFrame, facts: Published) -> tuple[str, ...]:
     """By sample ours against the paper's; by person what is left of it."""
     if not len(auc) or "sample" not in auc:
         return ()
@@ -50,20 +50,35 @@ def auc_verdict(auc: pd.DataFrame, facts: Published) -> tuple[str, ...]:
         what = f"Split by sample, the highest AUC ({best['title']} on {best['subset']})"
         lines.append(compared(what, facts.best_auc, float(best["sample"])))
     if "subject" in auc:
-        low, high = auc["subject"].min(), auc["subject"].max()
-        chance = int((auc["subject_lower"] <= 0.5).sum())
-        lines.append(
-            f"With whole people held out, the same model and classifiers reach {number(low)} to "
-            f"{number(high)} ({number(auc['subject'].mean())} on average against "
-            f"{number(auc['sample'].mean())} by sample), and chance (0.5) lies inside "
-            f"{chance} of {len(auc)} intervals: visits of one person resemble each other, and a "
-            "split by sample mostly measures whether the person is recognised."
-        )
+        lines += _by_person(auc, subsets)
     lines.append(
         "The paper does not say how its classifiers were set, nor whether its model had seen the "
         "samples they are tested on; here neither model nor setting has."
     )
     return tuple(lines)
+
+
+def _by_person(auc: pd.DataFrame, subsets: pd.DataFrame) -> list[str]:
+    known = auc.dropna(subset=["subject"])
+    chance = (known["subject_lower"] <= 0.5) & (known["subject_upper"] >= 0.5)
+    below = int((known["subject_upper"] < 0.5).sum())
+    few = subsets[["negative_subjects", "positive_subjects"]].min(axis=1)
+    lines = [
+        f"With whole people held out, the same model and classifiers reach "
+        f"{number(known['subject'].min())} to {number(known['subject'].max())} "
+        f"({number(known['subject'].mean())} on average against {number(auc['sample'].mean())} by "
+        f"sample), and chance (0.5) lies inside {int(chance.sum())} of {len(known)} intervals: "
+        "visits of one person resemble each other, and a split by sample mostly measures whether "
+        "the person is recognised.",
+        f"The smaller group has {int(few.min())} to {int(few.max())} people by subset, a quarter "
+        "of whom are held out at a time, so the intervals are wide.",
+    ]
+    if below:
+        lines.append(
+            f"{below} intervals lie below 0.5. With so few people of a group, those held out are "
+            "those that its training side lacks, which can turn scores round; it is no knowledge."
+        )
+    return lines
 
 
 def gain_verdict(gains: pd.DataFrame, facts: Published) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ def subset_table(found: Reproduction) -> Table:
         "here: samples",
         "without / with disease",
         "people",
+        "without / with disease",
     )
     rows = tuple(
         (
@@ -31,6 +32,7 @@ def subset_table(found: Reproduction) -> Table:
             count(row["samples"]),
             pair(row["negative"], row["positive"]),
             count(row["subjects"]),
+            pair(row["negative_subjects"], row["positive_subjects"]),
         )
         for row in records(found.subsets)
     )

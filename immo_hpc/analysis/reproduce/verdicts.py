@@ -129,7 +129,7 @@ def all_verdicts(tables: Mapping[str, Any], facts: Published) -> dict[str, tuple
         "subsets": subset_verdict(tables["subsets"], facts),
         "search": search_verdict(tables["search_about"], facts),
         "masks": mask_verdict(tables["masks"]),
-        "auc": auc_verdict(tables["auc"], facts),
+        "auc": auc_verdict(tables["auc"], tables["subsets"], facts),
         "gains": gain_verdict(tables["gains"], facts),
         "layers": layer_verdict(tables["layers"], facts),
         "features": feature_verdict(tables["features"], facts),
@@ -137,5 +137,5 @@ def all_verdicts(tables: Mapping[str, Any], facts: Published) -> dict[str, tuple
 
 
 def headline(verdicts: Mapping[str, Sequence[str]]) -> list[str]:
-    """The first sentence of every part."""
-    return [lines[0] for lines in verdicts.values() if lines]
+    """The first sentence of every part, and what is left of the AUCs with people held out."""
+    return [line for part, lines in verdicts.items() for line in lines[: 2 if part == "auc" else 1]]

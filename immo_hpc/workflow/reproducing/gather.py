@@ -38,7 +38,7 @@ def put_together(job: ReproduceJob, cohort: Cohort) -> Reproduction:
         num_subjects=int(cohort.subjects.nunique()),
         **tables,
         verdicts=all_verdicts(tables, facts),
-        notices=(*_try_out(job), *facts.notices, *cohort.notices, *_failures(splits)),
+        notices=(*_try_out(job), *facts.notices, *_own(job, cohort), *_failures(splits)),
     )
 
 
@@ -49,6 +49,12 @@ def _try_out(job: ReproduceJob) -> tuple[str, ...]:
         "A try-out (--quick): a small network, five epochs, two classifiers, one split. No figure "
         "here is worth quoting.",
     )
+
+
+def _own(job: ReproduceJob, cohort: Cohort) -> list[str]:
+    """Notices of reading, with places below the cohort: the page may be given away."""
+    above = f"{job.cohort.parent}/"
+    return [notice.replace(above, "") for notice in cohort.notices]
 
 
 def _failures(splits: dict[By, list[dict[str, Any]]]) -> tuple[str, ...]:

@@ -79,7 +79,9 @@ class ReproduceJob:
         Raises:
             CohortError: If the cohort is not the paper's.
         """
-        return paper_cohort(self.options.read(self.cohort), self.facts, str(self.cohort))
+        read = self.options.read(self.cohort)
+        is_chosen = self.options.label is not None
+        return paper_cohort(read, self.facts, str(self.cohort), is_chosen=is_chosen)
 
     def splits(self, by: By) -> int:
         """Number of splits."""

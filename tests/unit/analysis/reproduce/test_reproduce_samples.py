@@ -45,6 +45,7 @@ def test_groups_and_counts():
     assert counted.loc["IBD_common"].tolist() == [1, 1, 0, 1]
     assert counted.loc["bol_tra_common"].tolist() == [2, 1, 1, 2]
     assert counted.loc["IBD_all"].tolist() == [6, 2, 3, 3]
+    assert table.loc["IBD_all", ["negative_subjects", "positive_subjects"]].tolist() == [2, 2]
 
 
 def test_other_layers_are_left_out():
@@ -58,6 +59,15 @@ def test_the_label_of_another_cohort_serves_if_it_has_two_classes():
     cohort = labelled(make_cohort(state=list("xyxyxyx")), "x")
     groups = paper_cohort(cohort, IBDMDB, "here").samples[GROUP]
     assert groups.tolist() == ["IBD", "nonIBD"] * 3
+
+
+def test_a_label_that_the_user_names_goes_before_the_papers():
+    cohort = make_cohort(state=list("xyxyxyx"), diagnosis=["CD"] * 6 + ["nonIBD"])
+    cohort = labelled(cohort, "y")
+    # None of the samples with a layer is of the paper's second group.
+    groups = paper_cohort(cohort, IBDMDB, "here", is_chosen=True).samples[GROUP]
+    assert groups.tolist() == ["nonIBD", "IBD"] * 3
+    assert set(paper_cohort(cohort, IBDMDB, "here").samples[GROUP]) == {"IBD"}
 
 
 @pytest.mark.parametrize(

@@ -105,21 +105,30 @@ def auc_rows(sample, subject):
             "sample": sample,
             "subject": subject,
             "subject_lower": np.array(subject) - 0.1,
+            "subject_upper": np.array(subject) + 0.1,
         }
     )
 
 
+PEOPLE = pd.DataFrame({"negative_subjects": [9, 19], "positive_subjects": [40, 60]}, dtype=object)
+
+
 def test_auc():
-    told = " ".join(auc_verdict(auc_rows([0.93, 0.80], [0.7, 0.55]), IBDMDB))
+    told = " ".join(auc_verdict(auc_rows([0.93, 0.80], [0.7, 0.55]), PEOPLE, IBDMDB))
     assert "1 of 2 AUCs are within .05 of the paper's" in told
     assert "the largest difference is B on IBD_all (0.80 against 0.90)" in told
     assert "reach 0.55 to 0.70 (0.62 on average against 0.86 by sample)" in told
     assert "lies inside 1 of 2 intervals" in told
+    assert "The smaller group has 9 to 19 people" in told
+    assert "below 0.5" not in told
+    told = " ".join(auc_verdict(auc_rows([0.93, 0.80], [0.7, 0.3]), PEOPLE, IBDMDB))
+    assert "lies inside 0 of 2 intervals" in told
+    assert "1 intervals lie below 0.5" in told
 
 
 def test_where_no_table_is_published_the_best_figure_is_compared():
     rows = auc_rows([0.95], [0.6]).assign(paper=None)
-    told = auc_verdict(rows, IPOP)[0]
+    told = auc_verdict(rows, PEOPLE, IPOP)[0]
     assert told.startswith("Split by sample, the highest AUC (A on IBD_all) is 0.95, 0.05 above")
 
 
