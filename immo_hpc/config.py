@@ -91,6 +91,9 @@ class PreparationConfig(_Section):
     )
     tmm: bool = Field(True, description="Counts: scale libraries by TMM factors.")
     quantile: bool = Field(False, description="Intensities: quantile-normalise samples.")
+    exclude: tuple[str, ...] = Field(
+        (), description="Features to leave out: names or patterns, 'layer:' before them optional."
+    )
 
 
 class Schedule(_Section):

@@ -1,18 +1,19 @@
-"""Which features a classification from the latent rests on.
+"""Which features a classification rests on, and how far that can be believed.
 
 A logistic regression on the latent is put on top of the encoder, and integrated gradients
-(`immo_hpc.analysis.gradients`) carry its score back to the features. The same is done with
-encoders whose weights are drawn at random: if their rankings were alike, the ranking would
-say nothing about what was learnt.
+(`immo_hpc.analysis.gradients`) carry its score back to the features. The product of one logistic
+regression a layer, which uses no latent and may be the better classifier, is explained beside
+it. Each attribution comes with its checks (`immo_hpc.analysis.explaining`): does it add up, does it
+rest on what was learnt, is it the same for other people, is it needed on people never seen.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from immo_hpc.analysis.attribution_tables import (
     feature_table,
@@ -20,47 +21,43 @@ from immo_hpc.analysis.attribution_tables import (
     subject_table,
     value_table,
 )
-from immo_hpc.analysis.choice import choose, fitted
-from immo_hpc.analysis.classifiers import LOGISTIC
-from immo_hpc.analysis.gradients import (
-    LinearHead,
-    attribute,
-    completeness_error,
+from immo_hpc.analysis.explaining.baseline import baseline_of, baseline_words, targets
+from immo_hpc.analysis.explaining.checking import (
+    EVERY_CHECK,
+    Checks,
+    Learn,
+    Task,
+    joined,
+    permuted,
+    stability_of,
+    with_and_without,
 )
-from immo_hpc.analysis.labels import LabelledSamples, labelled_samples
+from immo_hpc.analysis.explaining.latent import Embedding, latent_classifier
+from immo_hpc.analysis.explaining.leaving_out import hidden, without_features
+from immo_hpc.analysis.explaining.linear import product_classifier
+from immo_hpc.analysis.explaining.notices import notices_of
+from immo_hpc.analysis.explaining.stability import Refit
+from immo_hpc.analysis.gradients import completeness_gaps
+from immo_hpc.analysis.labels import labelled_samples
 from immo_hpc.analysis.randomisation import check_randomised
 from immo_hpc.analysis.results import AttributionResult
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.errors import CohortError, UsageError
-from immo_hpc.nn import ImmoModel
+
+__all__ = ["EVERY_CHECK", "Checks", "explain"]
 
 _NUM_REDRAWS = 3
-_BASELINE = (
-    "all z-scores 0: a sample with the same layers measured, every value at the mean of the "
-    "training samples; missing values are 0 in both and get no attribution"
-)
-_INCOMPLETE = 0.05
-
-
-class Explained(Protocol):
-    """What `explain` needs of a `immo_hpc.inference.TrainedModel`."""
-
-    @property
-    def model(self) -> ImmoModel:
-        """The network."""
-
-    def embed(self, cohort: PreparedCohort) -> NDArray[np.float32]:
-        """Latent ``(sample, latent)`` of every sample."""
 
 
 def explain(
-    model: Explained,
+    model: Embedding,
     cohort: PreparedCohort,
     *,
     top: int = 10,
     seed: int,
     steps: int = 32,
     samples: PreparedCohort | None = None,
+    checks: Checks | None = None,
 ) -> AttributionResult:
     """Attribute the classification of samples to their features.
 
@@ -71,101 +68,73 @@ def explain(
         model: The trained model.
         cohort: The prepared samples it was trained on, with split and label.
         top: Number of features to name per layer.
-        seed: Seed of folds and random encoders.
+        seed: Seed of folds, exchanges and random encoders.
         steps: Steps of the path from the baseline.
         samples: Samples to explain, such as new ones; None for the labelled test samples.
+        checks: Baseline, features to leave out, and what the result is held against besides
+            completeness and random encoders; None for nothing.
 
     Raises:
         CohortError: As for `labelled_samples`; or if there is no sample to explain.
-        UsageError: If ``top`` or ``steps`` is below 1.
+        UsageError: If ``top`` or ``steps`` is below 1, or a baseline does not fit the classes.
     """
     if top < 1 or steps < 1:
         message = f"explain: top and steps must be at least 1, found top={top}, steps={steps}."
         raise UsageError(message)
+    checks = checks or Checks()
     data = labelled_samples(cohort)
-    target_samples = cohort.take(data.index[~data.training]) if samples is None else samples
-    if not len(target_samples.samples):
+    chosen = cohort.take(data.index[~data.training]) if samples is None else samples
+    if not len(chosen.samples):
         message = "explain: expected at least one sample to explain, found none."
         raise CohortError(message)
-    head, training_auc = _classifier(model.embed(cohort), data, seed)
-    network = model.model.eval()
-    device = next(network.parameters()).device
-    target = _targets(target_samples, data)
-    found = attribute(network, head, target_samples, target, steps=steps, device=device)
-    random_values = [
-        attribute(
-            _redrawn(network, seed + draw).to(device),
-            head,
-            target_samples,
-            target,
-            steps=max(4, steps // 4),
-            device=device,
-        ).values
-        for draw in range(_NUM_REDRAWS)
-    ]
-    features = feature_table(found, target_samples)
-    error = completeness_error(found, target_samples)
-    return AttributionResult(
-        label=str(cohort.roles.label),
-        classes=data.classes,
-        baseline=_BASELINE,
-        top=top,
-        features=features,
-        layers=layer_table(features, found, target_samples),
-        subjects=subject_table(found, target_samples),
-        values=value_table(found, target_samples),
-        completeness_error=error,
-        randomised=check_randomised(found.values, random_values, top),
-        training_auc=training_auc,
-        notices=(*data.notices, *_notices(target_samples, error, training_auc)),
-    )
+    target = targets(chosen, data)
+    task = Task(cohort, chosen, data, target, samples is None, top, seed, steps, checks)
+    latent = partial(latent_classifier, model)
+    result = _explained(latent, task, checks.retrained)
+    if checks.product:
+        result = replace(result, product=_explained(product_classifier, task, ()))
+    return result
 
 
-def _classifier(
-    latent: NDArray[np.float32], data: LabelledSamples, seed: int
-) -> tuple[LinearHead, float]:
-    z = latent[data.index]
-    choice = choose(LOGISTIC, z, data, data.folds(seed), seed)
-    place = np.flatnonzero(data.training)
-    pipeline = fitted(LOGISTIC.settings[choice.setting], z[place], data.y[place], seed)
-    if pipeline is None:
-        message = "explain: each class needs at least two training samples."
+def _explained(learn: Learn, task: Task, retrained: Sequence[Refit]) -> AttributionResult:
+    checks, data = task.checks, task.data
+    cohort, samples = (hidden(each, checks.exclude) for each in (task.cohort, task.samples))
+    explained = learn(cohort, data, task.seed, baseline_of(checks.baseline, cohort, data))
+    found = explained.attribute(samples, task.target, task.steps)
+    features = without_features(feature_table(found, samples), checks.exclude)
+    if features.empty:
+        message = "explain: every measured feature is excluded. Exclude fewer."
         raise CohortError(message)
-    return LinearHead.of(pipeline, data.num_classes), choice.auc
-
-
-def _targets(samples: PreparedCohort, data: LabelledSamples) -> NDArray[np.int64]:
-    """Column of the score to attribute: the positive class, or the sample's own class."""
-    if data.num_classes == 2:
-        return np.zeros(len(samples.samples), dtype=np.int64)
-    label = samples.roles.label
-    if label is None or label not in samples.samples.columns:
-        return np.full(len(samples.samples), -1, dtype=np.int64)
-    code = {name: place for place, name in enumerate(data.classes)}
-    texts = samples.samples[label].tolist()
-    return np.array([code.get(str(text), -1) for text in texts], dtype=np.int64)
-
-
-def _redrawn(network: ImmoModel, seed: int) -> ImmoModel:
-    """A network of the same shape as if it had never been trained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ImmoModel(network.features, network.config).eval()
-
-
-def _notices(samples: PreparedCohort, error: float, training_auc: float) -> tuple[str, ...]:
-    notices = [
-        f"Layer '{name}' is measured in none of these samples: its features are not ranked."
-        for name, layer in samples.layers.items()
-        if not len(layer.rows)
+    gaps = completeness_gaps(found, samples)
+    stability, again = stability_of(explained, found, samples, retrained, task)
+    aucs, exclusion = with_and_without(learn, explained, cohort, features, task)
+    few = max(4, task.steps // 4)
+    random = [
+        other.attribute(samples, task.target, few).values
+        for other in explained.sanity(_NUM_REDRAWS)
     ]
-    if error > _INCOMPLETE:
-        notices.append(
-            f"Attributions miss the change of the score by {error:.0%}: give more steps."
-        )
-    if np.isfinite(training_auc) and training_auc < 0.6:
-        notices.append(
-            f"The explained classifier hardly separates unseen subjects (AUC {training_auc:.2f} "
-            "inside the training subjects): what it rests on is hardly about the label."
-        )
-    return tuple(notices)
+    permutation = permuted(explained, samples, features, task)
+    for name, table in (("", stability), ("retrained_", again)):
+        features = joined(features, table, name)
+    return AttributionResult(
+        label=str(task.cohort.roles.label),
+        classes=data.classes,
+        baseline=baseline_words(checks.baseline, data),
+        top=task.top,
+        features=features,
+        layers=layer_table(features, found, samples, task.seed),
+        subjects=subject_table(found, samples),
+        values=value_table(found, samples),
+        completeness_error=float(gaps.mean()),
+        randomised=check_randomised(found.values, random, task.top, explained.sanity_title),
+        training_auc=explained.training_auc,
+        notices=(*data.notices, *notices_of(samples, gaps, explained.training_auc, stability)),
+        explained=explained.title,
+        completeness_median=float(np.median(gaps)),
+        completeness_max=float(gaps.max()),
+        held_out_auc=aucs,
+        stability=stability,
+        retrained=again,
+        permutation=permutation,
+        exclusion=exclusion,
+    )

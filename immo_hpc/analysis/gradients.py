@@ -80,12 +80,14 @@ class Attributions:
     Attributes:
         values: By layer ``(row, feature)``, float64, in the order of the layer's rows.
         score: Score that is attributed, ``(sample,)``, float64.
-        baseline: The same score with all values 0, ``(sample,)``, float64.
+        baseline: The same score with all values at the baseline, ``(sample,)``, float64.
+        origin: The baseline, by layer ``(feature,)``, z-scores; None: all 0.
     """
 
     values: Mapping[str, NDArray[np.float64]]
     score: NDArray[np.float64]
     baseline: NDArray[np.float64]
+    origin: Mapping[str, NDArray[np.float32]] | None = None
 
 
 def attribute(
@@ -96,11 +98,13 @@ def attribute(
     *,
     steps: int,
     device: torch.device,
+    baseline: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Attributions:
-    """Integrated gradients from all z-scores 0 to each sample's own values.
+    """Integrated gradients from a baseline to each sample's own values.
 
-    ``attribution_j = x_j * mean over the path of d score / d x_j``, with the path from 0 to x
-    in ``steps`` steps (midpoint rule). Missing values are 0 at both ends and get 0.
+    ``attribution_j = (x_j - b_j) * mean over the path of d score / d x_j``, with the path from b
+    to x in ``steps`` steps (midpoint rule; Sundararajan et al., Axiomatic attribution for deep
+    networks, 2017). Missing values are 0 at both ends and get 0.
 
     Args:
         encoder: In evaluation mode, so that samples do not see each other.
@@ -109,6 +113,7 @@ def attribute(
         target: Which score to attribute, ``(sample,)``, int64; -1 = the largest.
         steps: Steps of the path, at least 1.
         device: Where to compute.
+        baseline: By layer ``(feature,)``, z-scores; None: all 0, the training mean.
     """
     head = head.to(device)
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in cohort.layers}
@@ -118,47 +123,63 @@ def attribute(
             name: (torch.where(layer.values.isnan(), 0.0, layer.values), layer.rows)
             for name, layer in batch.layers.items()
         }
+        origin = {
+            name: torch.zeros_like(layer.values)
+            if baseline is None
+            else torch.where(layer.values.isnan(), 0.0, torch.from_numpy(baseline[name]).to(device))
+            for name, layer in batch.layers.items()
+        }
         with torch.no_grad():
             at_values = head(encoder.encode(inputs, batch.size))
-            at_zero = head(encoder.encode(_scaled(inputs, 0.0), batch.size))
+            at_zero = head(encoder.encode(_between(origin, inputs, 0.0), batch.size))
         column = torch.from_numpy(target[start : start + batch.size]).to(device)
         column = torch.where(column < 0, at_values.argmax(dim=1), column)[:, None]
         start += batch.size
         for name, gradient in _mean_gradient(
-            encoder, head, inputs, batch.size, column, steps
+            encoder, head, origin, inputs, batch.size, column, steps
         ).items():
-            parts[name].append(_numpy(inputs[name][0] * gradient))
+            parts[name].append(_numpy((inputs[name][0] - origin[name]) * gradient))
         scores.append(_numpy(at_values.gather(1, column)[:, 0]))
         baselines.append(_numpy(at_zero.gather(1, column)[:, 0]))
     values = {
         name: np.concatenate(blocks) if blocks else np.zeros((0, len(cohort.layers[name].features)))
         for name, blocks in parts.items()
     }
-    return Attributions(values, np.concatenate(scores), np.concatenate(baselines))
+    return Attributions(values, np.concatenate(scores), np.concatenate(baselines), baseline)
 
 
 def completeness_error(attributions: Attributions, cohort: PreparedCohort) -> float:
-    """How far attributions are from adding up to the change of the score, relative to it.
+    """Mean of `completeness_gaps`, over samples."""
+    return float(completeness_gaps(attributions, cohort).mean())
+
+
+def completeness_gaps(attributions: Attributions, cohort: PreparedCohort) -> NDArray[np.float64]:
+    """How far attributions are from adding up to the change of the score, by sample.
 
     Returns:
-        ``sum |sum of attributions - (score - baseline)| / sum |score - baseline|`` over
-        samples; 0 if no score changes and no attribution claims it does.
+        ``|sum of attributions - (score - baseline)|`` over the mean ``|score - baseline|`` of
+        all samples, ``(sample,)``; 0 if no score changes and no attribution claims it does.
     """
     told = np.zeros(len(attributions.score))
     for name, block in attributions.values.items():
         told[cohort.layers[name].rows] += block.sum(axis=1)
     change = attributions.score - attributions.baseline
-    error = float(np.abs(told - change).sum())
-    return error / max(float(np.abs(change).sum()), 1e-12) if error else 0.0
+    return np.asarray(np.abs(told - change) / max(float(np.abs(change).mean()), 1e-12))
 
 
 def _mean_gradient(
-    encoder: Encoder, head: LinearHead, inputs: Inputs, size: int, column: Tensor, steps: int
+    encoder: Encoder,
+    head: LinearHead,
+    origin: Mapping[str, Tensor],
+    inputs: Inputs,
+    size: int,
+    column: Tensor,
+    steps: int,
 ) -> dict[str, Tensor]:
     """Mean over the path of the gradient of each sample's score, by layer ``(row, feature)``."""
     total = {name: torch.zeros_like(values) for name, (values, _) in inputs.items()}
     for step in range(steps):
-        point = _scaled(inputs, (step + 0.5) / steps)
+        point = _between(origin, inputs, (step + 0.5) / steps)
         leaves = [values.requires_grad_() for values, _ in point.values()]
         score = head(encoder.encode(point, size)).gather(1, column).sum()
         gradients = torch.autograd.grad(score, leaves, allow_unused=True, materialize_grads=True)
@@ -167,8 +188,13 @@ def _mean_gradient(
     return {name: gradient / steps for name, gradient in total.items()}
 
 
-def _scaled(inputs: Inputs, factor: float) -> dict[str, tuple[Tensor, Tensor]]:
-    return {name: (values * factor, rows) for name, (values, rows) in inputs.items()}
+def _between(
+    origin: Mapping[str, Tensor], inputs: Inputs, factor: float
+) -> dict[str, tuple[Tensor, Tensor]]:
+    return {
+        name: (torch.lerp(origin[name], values, factor), rows)
+        for name, (values, rows) in inputs.items()
+    }
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:

@@ -20,13 +20,16 @@ _MOST_CORRELATION = 0.7
 _MOST_OVERLAP = 0.5  # Of what two rankings may share beyond chance.
 
 
-def check_randomised(trained: Blocks, random: Sequence[Blocks], top: int) -> RandomisationCheck:
-    """Compare rankings within each layer, mean over layers and random encoders.
+def check_randomised(
+    trained: Blocks, random: Sequence[Blocks], top: int, what: str = "an encoder drawn at random"
+) -> RandomisationCheck:
+    """Compare rankings within each layer, mean over layers and random models.
 
     Args:
         trained: Attributions by layer, ``(row, feature)``.
-        random: The same of each random encoder.
+        random: The same of each random model.
         top: Number of features a layer whose overlap is counted.
+        what: What the random models are, in words.
 
     Returns:
         The comparison; NaN where no layer has more than ``top`` features (overlap) or varies
@@ -37,7 +40,10 @@ def check_randomised(trained: Blocks, random: Sequence[Blocks], top: int) -> Ran
         ours = np.abs(block).mean(axis=0) if len(block) else np.zeros(0)
         for blocks in random:
             theirs = np.abs(blocks[name]).mean(axis=0) if len(block) else ours
-            if len(ours) > 2 and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
+            # A layer that either of the two leaves out ranks nothing.
+            if not len(ours) or np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+                continue
+            if len(ours) > 2:
                 correlations.append(float(spearmanr(ours, theirs).statistic))
             if len(ours) > top:
                 overlaps.append(_overlap(ours, theirs, top))
@@ -47,7 +53,7 @@ def check_randomised(trained: Blocks, random: Sequence[Blocks], top: int) -> Ran
     # NaN, nothing to compare, must not pass as a difference.
     passed = correlation < _MOST_CORRELATION and not beyond > _MOST_OVERLAP
     return RandomisationCheck(
-        correlation, overlap, chance, passed, _message(correlation, overlap, chance, passed)
+        correlation, overlap, chance, passed, _message(what, correlation, overlap, chance, passed)
     )
 
 
@@ -60,9 +66,9 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _message(correlation: float, overlap: float, chance: float, passed: bool) -> str:
+def _message(what: str, correlation: float, overlap: float, chance: float, passed: bool) -> str:
     told = (
-        f"with an encoder drawn at random the ranks correlate by {correlation:.2f} and "
+        f"with {what} the ranks correlate by {correlation:.2f} and "
         f"{overlap:.0%} of the top features are the same ({chance:.0%} by chance)"
     )
     if passed:

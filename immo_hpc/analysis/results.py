@@ -8,13 +8,20 @@ DataFrames in tidy form, one row a measurement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.analysis.jsonable import fields
+
+if TYPE_CHECKING:  # They hold an `Interval`.
+    from immo_hpc.analysis.explaining.results import (
+        ExclusionResult,
+        PermutationResult,
+        StabilityResult,
+    )
 
 Source = Literal["latent", "raw", "baseline"]
 Task = Literal["values", "layers"]
@@ -222,22 +229,34 @@ class AttributionResult:
         baseline: What the attributions are relative to, in words.
         top: Number of features a layer in `top_features`.
         features: One row a feature, largest first. Columns: ``layer``, ``feature``,
-            ``mean_abs`` (mean |attribution| over the samples that have the layer),
-            ``mean_signed``, ``direction`` (+1: higher values push towards the class, -1 away,
-            0 neither), ``share`` (of the sum of mean_abs over all features), ``rank`` (1 =
-            largest overall), ``rank_in_layer``, ``num_samples``.
+            ``mean_abs`` (mean |attribution| over the people who have the layer, visits averaged
+            within a person first), ``mean_signed``, ``direction`` (+1: higher values push towards
+            the class, -1 away, 0 neither), ``share`` (of the sum of mean_abs over all features),
+            ``rank`` (1 = largest overall), ``rank_in_layer``, ``num_samples``, ``num_people``;
+            where it was computed also those of `StabilityResult.features` (after refits of the
+            classifier; with ``retrained_`` before them after retrainings of the network).
         layers: One row a layer: ``layer``, ``num_samples``, ``mean_abs`` (sum over its
-            features), ``share``, ``mean_signed``.
+            features), ``share`` with its 95 % bootstrap interval over people ``share_lower``,
+            ``share_upper``, ``mean_signed``.
         subjects: Sums by subject and layer, mean over the subject's samples: ``subject``,
             ``layer``, ``num_samples``, ``signed``, ``absolute``.
         values: Attributions of each sample, ``(sample, feature)``, float32, index
             ``sample_id``, columns (layer, feature); 0 where not measured. Not in `to_dict`.
-        completeness_error: |sum of attributions - (score - score at the baseline)|, summed
-            over samples, relative to the sum of |score - score at the baseline|.
+        completeness_error: |sum of attributions - (score - score at the baseline)|, mean
+            over samples, relative to the mean |score - score at the baseline|.
         randomised: The sanity check.
         training_auc: Subject-level AUC of the explained classifier by grouped
             cross-validation inside the training subjects: how much there is to explain.
         notices: What a reader must know, as sentences.
+        explained: What the score is of, in words.
+        completeness_median: Median over samples of what `completeness_error` is the mean of.
+        completeness_max: Largest of these.
+        held_out_auc: AUC of the explained classifier over held-out people; None for new samples.
+        stability: After refits of the classifier to folds of people.
+        retrained: After retrainings of the network.
+        permutation: Beside permutation importance on held-out people.
+        exclusion: Beside the result with features that the user excluded.
+        product: The same of the product of experts, which uses no latent.
     """
 
     label: str
@@ -252,6 +271,15 @@ class AttributionResult:
     randomised: RandomisationCheck
     training_auc: float
     notices: tuple[str, ...] = ()
+    explained: str = "classifier on the latent"
+    completeness_median: float = float("nan")
+    completeness_max: float = float("nan")
+    held_out_auc: Interval | None = None
+    stability: StabilityResult | None = None
+    retrained: StabilityResult | None = None
+    permutation: PermutationResult | None = None
+    exclusion: ExclusionResult | None = None
+    product: AttributionResult | None = None
 
     @property
     def top_features(self) -> pd.DataFrame:
@@ -260,4 +288,5 @@ class AttributionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the attributions of single samples, as JSON-able values."""
-        return fields(self, leave_out=("values",))
+        product = None if self.product is None else self.product.to_dict()
+        return fields(self, leave_out=("values", "product")) | {"product": product}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from immo_hpc.cli import _options as options
-from immo_hpc.cli._console import emit, notes
+from immo_hpc.cli._console import emit, notes, status
 
 _OUT = typer.Option("--out", "-o", help="New folder for the tables behind the result.")
 
@@ -39,15 +39,46 @@ def explain(
     cohort: options.NewCohort = None,
     out: Annotated[Path | None, _OUT] = None,
     top: Annotated[int, typer.Option(help="Features to name per layer.", min=1)] = 10,
+    baseline: Annotated[
+        str, typer.Option(help="Relative to the training mean, or to the first class's: class.")
+    ] = "mean",
+    exclude: options.Exclude = None,
+    suggest_exclusions: Annotated[
+        bool,
+        typer.Option(
+            "--suggest-exclusions",
+            help="Instead: list features that look like drugs or artefacts, as a file for "
+            "--exclude.",
+        ),
+    ] = False,
+    permute: Annotated[
+        int,
+        typer.Option(
+            help="Features a layer, and as many controls, that are exchanged between people; 0 for "
+            "all, -1 for none."
+        ),
+    ] = 25,
+    refit: Annotated[
+        int, typer.Option(help="Train so many networks anew, with other seeds and people.", min=0)
+    ] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that train them.", min=1)] = 1,
     as_json: options.Json = False,
 ) -> None:
-    """Name the features that move a classifier of the latent (integrated gradients).
+    """Name the features that move the classifiers, and say how far that can be believed.
+
+    Integrated gradients of a classifier on the latent, and the exact attribution of the product
+    of one model a layer; their stability over people and networks, and permutation importance.
 
     Example: immo explain run --top 20 --out attribution
     """
-    from immo_hpc.workflow.evaluate import explain_run
+    from immo_hpc.workflow.explain import Asked, explain_run
+    from immo_hpc.workflow.explain import suggest_exclusions as suggest
 
-    outcome = explain_run(run, cohort, out, top=top)
+    if suggest_exclusions:
+        outcome = suggest(run)
+    else:
+        asked = Asked(top, baseline, exclude, permute, refit, workers)
+        outcome = explain_run(run, cohort, out, asked, say=status)
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())
 
@@ -56,6 +87,7 @@ def report(
     run: options.RunPath,
     out: Annotated[Path, typer.Argument(help="HTML file to write.")] = Path("report.html"),
     force: options.Force = False,
+    exclude: options.Exclude = None,
     as_json: options.Json = False,
 ) -> None:
     """Write one self-contained HTML file a biologist can read, from a finished run.
@@ -64,6 +96,6 @@ def report(
     """
     from immo_hpc.workflow.report import report_run
 
-    outcome = report_run(run, out, force=force)
+    outcome = report_run(run, out, force=force, exclude=exclude)
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())

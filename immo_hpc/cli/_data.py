@@ -87,6 +87,7 @@ def prepare(
             "on any number of machines, shares the work."
         ),
     ] = None,
+    exclude: options.Exclude = None,
     dtype: Annotated[
         str, typer.Option(help="Stored values: float32, or float16 for half the size.")
     ] = "float32",
@@ -104,7 +105,8 @@ def prepare(
     from immo_hpc.workflow.prepare import prepare as run
     from immo_hpc.workflow.preparing.steps import shard_format
 
-    settings = load_config(config, recipe=recipe, assignments=options.with_seed(assign, seed))
+    assignments = options.with_exclusions(options.with_seed(assign, seed), exclude)
+    settings = load_config(config, recipe=recipe, assignments=assignments)
     outcome = run(
         cohorts,
         shards,

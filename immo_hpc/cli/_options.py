@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,10 @@ Assignments = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed; as --set seed=N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Exclude = Annotated[
+    Path | None,
+    typer.Option("--exclude", help="File of features to leave out: one name or pattern a line."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output file that exists.")]
 
 
@@ -67,3 +72,12 @@ def must_launch(processes: int) -> bool:
 def with_seed(assignments: list[str] | None, seed: int | None) -> list[str]:
     """The ``--set`` texts with ``--seed`` as the last of them."""
     return [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
+
+
+def with_exclusions(assignments: list[str], file: Path | None) -> list[str]:
+    """The ``--set`` texts with the patterns of ``--exclude`` as the last of them."""
+    if file is None:
+        return assignments
+    from immo_hpc.data.exclude import read_exclusions
+
+    return [*assignments, f"preparation.exclude={json.dumps(read_exclusions(file))}"]

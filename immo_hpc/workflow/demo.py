@@ -18,12 +18,11 @@ from immo_hpc.train import RunFolder
 from immo_hpc.workflow.companion import write_companion
 from immo_hpc.workflow.evaluate import (
     classified,
-    explained,
     imputed,
-    save_attribution,
     save_classification,
     save_imputation,
 )
+from immo_hpc.workflow.explain import explained, save_attribution
 from immo_hpc.workflow.opened import open_run
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.prepare import CohortOptions, prepare_cohort, simulate

@@ -1,4 +1,4 @@
-"""Judging and explaining a trained model."""
+"""Judging a trained model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from immo_hpc.analysis.attribution import explain
 from immo_hpc.analysis.classify import classify, predict
 from immo_hpc.analysis.imputation import score_imputation
-from immo_hpc.analysis.results import AttributionResult, ClassificationResult, ImputationResult
+from immo_hpc.analysis.results import ClassificationResult, ImputationResult
 from immo_hpc.files import new_folder, require_absent, write_text
 from immo_hpc.inference import embed_samples, write_table
 from immo_hpc.workflow.opened import OpenRun, new_cohort, open_run
 from immo_hpc.workflow.outcome import Outcome
-from immo_hpc.workflow.subset import some_subjects
 
 
 def classify_run(run: Path, out: Path | None = None) -> Outcome:
@@ -70,39 +68,6 @@ def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
     return Outcome(values, text, (*chosen.notices, *samples.notices))
 
 
-def explain_run(
-    run: Path, cohort: Path | None = None, out: Path | None = None, *, top: int = 10
-) -> Outcome:
-    """Name the features that move a classifier of the latent.
-
-    Args:
-        run: Run folder.
-        cohort: New samples to explain; the run's held-out samples if None.
-        out: New folder for the tables.
-        top: Features to name per layer.
-
-    Raises:
-        CohortError: If there is nothing to classify, or the new cohort cannot be used.
-        OutputError: If ``out`` exists and is not empty.
-    """
-    if out is not None:
-        require_absent(out)
-    opened = open_run(run)
-    model = opened.model
-    notices = opened.analysed.notices
-    samples = None
-    if cohort is not None:
-        with new_cohort(model, cohort, _beside(out, cohort)) as chosen:
-            subset = some_subjects(chosen.samples, model.config.train.memory_gb)
-        samples = subset.cohort
-        notices = (*chosen.notices, *notices, *subset.notices)
-    seed = model.config.seed
-    result = explain(model, opened.analysed.cohort, top=top, seed=seed, samples=samples)
-    if out is not None:
-        save_attribution(result, out)
-    return Outcome(result.to_dict(), attribution_text(result), (*notices, *result.notices))
-
-
 def classified(opened: OpenRun) -> ClassificationResult:
     """Classification of the run's held-out people."""
     cohort = opened.analysed.cohort
@@ -113,12 +78,6 @@ def imputed(opened: OpenRun) -> ImputationResult:
     """Hide-and-score imputation of the run's held-out people."""
     cohort = opened.analysed.cohort
     return score_imputation(opened.model, cohort, seed=opened.model.config.seed)
-
-
-def explained(opened: OpenRun, *, top: int = 10) -> AttributionResult:
-    """Attribution on the run's held-out people."""
-    cohort = opened.analysed.cohort
-    return explain(opened.model, cohort, top=top, seed=opened.model.config.seed)
 
 
 def save_classification(result: ClassificationResult, out: Path) -> None:
@@ -141,16 +100,6 @@ def save_imputation(result: ImputationResult, out: Path) -> None:
     _save(out, "imputation.json", result.to_dict(), tables)
 
 
-def save_attribution(result: AttributionResult, out: Path) -> None:
-    """Write the tables of an attribution into the new folder ``out``."""
-    tables = {
-        "features": result.features.set_index(["layer", "feature"]),
-        "layers": result.layers.set_index("layer"),
-        "subjects": result.subjects.set_index(["subject", "layer"]),
-    }
-    _save(out, "attribution.json", result.to_dict(), tables)
-
-
 def classification_text(result: ClassificationResult) -> str:
     """The table of methods and the verdict, for a terminal."""
     header = (
@@ -165,18 +114,6 @@ def classification_text(result: ClassificationResult) -> str:
             f"{score.sample_split_auc:.2f}"
         )
     lines += ["* chosen inside the training people", result.verdict]
-    return "\n".join(lines)
-
-
-def attribution_text(result: AttributionResult) -> str:
-    """The top features of each layer and the sanity check, for a terminal."""
-    lines = [f"label '{result.label}': mean |attribution| relative to {result.baseline}"]
-    for layer, rows in result.top_features.groupby("layer", sort=False):
-        lines.append(f"{layer}:")
-        for row in rows.itertuples():
-            sign = {1: "+", -1: "-"}.get(int(row.direction), " ")
-            lines.append(f"  {sign} {row.mean_abs:.4f}  {row.feature}")
-    lines.append(f"completeness error {result.completeness_error:.1%}; {result.randomised.message}")
     return "\n".join(lines)
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from immo_hpc.analysis.attribution import EVERY_CHECK, Checks
 from immo_hpc.analysis.report import ReportContent, write_report
 from immo_hpc.errors import CohortError
 from immo_hpc.train import read_metrics
 from immo_hpc.train.model_file import load_model
-from immo_hpc.workflow.evaluate import classified, explained, imputed
+from immo_hpc.workflow.evaluate import classified, imputed
+from immo_hpc.workflow.explain import Asked, checks_of, explained
 from immo_hpc.workflow.opened import OpenRun, open_run
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.use import require_free
@@ -19,23 +21,33 @@ from immo_hpc.workflow.use import require_free
 Result = TypeVar("Result")
 
 
-def report_run(run: Path, out: Path, *, force: bool = False) -> Outcome:
+def report_run(
+    run: Path, out: Path, *, force: bool = False, exclude: Path | None = None
+) -> Outcome:
     """Compute everything the report shows, and write it.
 
+    Args:
+        run: Run folder.
+        out: HTML file to write.
+        force: Replace a file that is there.
+        exclude: File of features to leave out of attributions.
+
     Raises:
+        CohortError: If a pattern in ``exclude`` matches no feature.
         OutputError: If ``out`` exists and ``force`` is False, or cannot be written.
         RunError, ShardError: If the run or its shards cannot be opened.
     """
     require_free(out, force)
     opened = open_run(run)
-    content = gather(opened)
+    checks = checks_of(opened, Asked(exclude=exclude))
+    content = gather(opened, checks)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_report(content, out)
     values = {"out": str(out), "bytes": out.stat().st_size}
     return Outcome(values, f"report: {out}", opened.analysed.notices)
 
 
-def gather(opened: OpenRun) -> ReportContent:
+def gather(opened: OpenRun, checks: Checks = EVERY_CHECK) -> ReportContent:
     """Everything the report shows; what cannot be computed leaves its reason in ``absent``."""
     absent: dict[str, str] = {}
     return content_of(
@@ -43,7 +55,7 @@ def gather(opened: OpenRun) -> ReportContent:
         absent,
         classification=_attempt(absent, "classification", lambda: classified(opened)),
         imputation=_attempt(absent, "imputation", lambda: imputed(opened)),
-        attribution=_attempt(absent, "attribution", lambda: explained(opened)),
+        attribution=_attempt(absent, "attribution", lambda: explained(opened, checks=checks)),
     )
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import pandas as pd
 
+from immo_hpc.analysis.report.believing import (
+    exclusion_table,
+    feature_table,
+    trust_notes,
+    trust_table,
+)
 from immo_hpc.analysis.report.content import ReportContent
 from immo_hpc.analysis.report.figures.classification import classification_panels
 from immo_hpc.analysis.report.figures.features import direction_words, feature_panels
@@ -20,13 +25,11 @@ from immo_hpc.analysis.report.tables import (
     Table,
     classification_table,
     count_table,
-    feature_table,
     imputation_table,
     layer_table,
     pattern_table,
     split_table,
 )
-from immo_hpc.analysis.report.text import number
 
 # More rows than this are not legible as dots and bars.
 _MOST_PATTERNS = 16
@@ -183,23 +186,21 @@ def _attribution(content: ReportContent) -> Section:
         f"Integrated gradients of the classifier of {result.label}, relative to {result.baseline}. "
         f"▲ {words[1]}; ▼ {words[-1]}. These are associations, not causes."
     )
-    notes = [
-        f"Sanity check with a random encoder. {result.randomised.message}",
-        f"Completeness: the attributions add up to the classifier's scores within "
-        f"{max(result.completeness_error, 0.001):.1%}.",
-    ]
-    if math.isfinite(result.training_auc):
-        notes.append(
-            f"The explained classifier has an AUC of {number(result.training_auc)} by "
-            "cross-validation inside the training data: that much there is to explain."
-        )
+    every = [result] if result.product is None else [result, result.product]
+    tables = [table for own in every for table in (trust_table(own), exclusion_table(own))]
+    details = [feature_table(result)]
+    if result.product is not None:
+        title_of_other = f"Top features in full: {result.product.explained}"
+        details.append(feature_table(result.product, title_of_other))
+    notes = [note for own in every for note in (*trust_notes(own), *own.notices)]
     return Section(
         "attribution",
         title,
         (lead,),
         tuple(feature_panels(result)),
-        details=(feature_table(result),),
-        notes=(*notes, *result.notices),
+        tuple(table for table in tables if table is not None),
+        tuple(details),
+        tuple(dict.fromkeys(notes)),
     )
 
 

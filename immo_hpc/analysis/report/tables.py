@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from immo_hpc.analysis.report.conclusions import best_rival
 from immo_hpc.analysis.report.content import ReportContent
-from immo_hpc.analysis.report.figures.features import direction_words
 from immo_hpc.analysis.report.figures.imputation import METHODS, TASKS
 from immo_hpc.analysis.report.patterns import Patterns
 from immo_hpc.analysis.report.text import UNDEFINED, bracketed, number
 from immo_hpc.analysis.results import (
-    AttributionResult,
     ClassificationResult,
     ImputationResult,
     Interval,
@@ -157,24 +155,6 @@ def imputation_table(result: ImputationResult) -> Table:
     )
     strong = frozenset(int(place) for place in best.dropna())
     return Table("Hide-and-score", head, rows, num_text=3, strong=strong, note=note)
-
-
-def feature_table(result: AttributionResult) -> Table:
-    """The top features of every layer with their names in full."""
-    words = direction_words(result)
-    rows = tuple(
-        (
-            row.layer,
-            row.feature,
-            words[int(row.direction)],
-            str(int(row.rank)),
-            f"{row.mean_abs:.3g}",
-            f"{row.share:.1%}",
-        )
-        for row in result.top_features.sort_values(["layer", "rank_in_layer"]).itertuples()
-    )
-    head = ("layer", "feature", "direction", "rank", "mean |attribution|", "share")
-    return Table("Top features in full", head, rows, num_text=3)
 
 
 def _count(value: int | None) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from immo_hpc.config import LayerKind, PreparationConfig
 from immo_hpc.data.cohort import Layer
+from immo_hpc.data.exclude import excluded
 from immo_hpc.data.preparation.composition import fit_composition
 from immo_hpc.data.preparation.counts import fit_counts
 from immo_hpc.data.preparation.filters import (
@@ -72,6 +73,9 @@ def fit_layer(
     look = _look(layer, rows, sample_ids)
     names = np.array(layer.features, dtype=object)
     by_filter = screen(part(look, "screen."), layer.kind, config)
+    if config.exclude:
+        unwanted = np.isin(names, excluded(config.exclude, layer.name, layer.features))
+        by_filter = {"exclude": unwanted} | {k: v & ~unwanted for k, v in by_filter.items()}
     dropped = {name: tuple(names[mask]) for name, mask in by_filter.items()} | {"min_sd": ()}
     kept = np.flatnonzero(~np.any(list(by_filter.values()), axis=0))
     for attempt in itertools.count():
@@ -142,7 +146,7 @@ def _require_features(
     dropped: Mapping[str, tuple[str, ...]],
     config: PreparationConfig,
 ) -> None:
-    limits = config.model_dump()
+    limits = config.model_dump() | {"exclude": f"{len(config.exclude)} patterns"}
     removed = ", ".join(
         f"preparation.{name} ({limits[name]}) removed {len(features)}"
         for name, features in dropped.items()

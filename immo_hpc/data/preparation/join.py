@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from immo_hpc.config import PreparationConfig
 from immo_hpc.data.blocks import row_blocks
 from immo_hpc.data.cohort import Layer
+from immo_hpc.data.exclude import excluded
 from immo_hpc.data.preparation.extended import expressible, extend, smallest_joined
 from immo_hpc.data.preparation.filters import is_flat, is_relative, where
 from immo_hpc.data.preparation.layer import LayerPreparation
@@ -72,9 +73,12 @@ def join_features(
             "more samples at once, or leave the new features out (without --add-features)."
         )
         raise CohortError(message)
-    scarce, rare = counted.failing(config)
-    passing = ~(scarce | rare)
+    unwanted = np.isin(names, excluded(config.exclude, preparation.name, names))
+    scarce, rare = (failing & ~unwanted for failing in counted.failing(config))
+    passing = ~(scarce | rare | unwanted)
     dropped = {"min_measured": _chosen(names, scarce), "min_prevalence": _chosen(names, rare)}
+    if unwanted.any():
+        dropped["exclude"] = _chosen(names, unwanted)
     kept, smallest = _chosen(names, passing), counted.smallest[passing]
     num_old = len(preparation.features)
     transform = extend(preparation.transform, num_old, smallest)

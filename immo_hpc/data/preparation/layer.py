@@ -44,7 +44,7 @@ class LayerPreparation:
         kind: Kind of the layer in the training cohort.
         features: Kept features in order, ``(feature,)``.
         dropped: Features removed at fitting, by the filter that removed them:
-            ``min_measured``, ``min_prevalence``, ``min_sd``.
+            ``exclude``, ``min_measured``, ``min_prevalence``, ``min_sd``.
         mean: Mean of the transformed training values, ``(feature,)``, float64.
         sd: Their standard deviation (divisor n), ``(feature,)``, float64, above 0.
         transform: The transform of the kind with its parameters.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort
+from immo_hpc.data.exclude import require_matches
 from immo_hpc.data.manifest import write_manifest
 from immo_hpc.data.preparation import Preparation, fit_preparation
 from immo_hpc.data.preparation.rows import Reduction, in_memory
@@ -113,6 +114,8 @@ def fit_cohort(
         CohortError: If the cohort cannot be split or prepared.
         ShardError: If it cannot be stored.
     """
+    features = {name: layer.features for name, layer in cohort.layers.items()}
+    require_matches(config.preparation.exclude, features, "preparation.exclude")
     split = split_samples(cohort.samples, cohort.roles, config.split, config.seed)
     train = np.flatnonzero(split == "train")
     preparation = fit_preparation(cohort, train, config.preparation, reduction=reduction)

@@ -18,7 +18,7 @@ from immo_hpc.data.validate import inspect_cohort
 from immo_hpc.errors import BusyError, CohortError, OutputError, ShardError, UsageError
 from immo_hpc.inference import TrainedModel, forward, samples, tables
 from immo_hpc.lease import hold
-from immo_hpc.workflow import evaluate, opened, reading, use
+from immo_hpc.workflow import evaluate, explain, opened, reading, use
 from immo_hpc.workflow import subset as subset_module
 from immo_hpc.workflow.prepare import CohortOptions, validate
 from immo_hpc.workflow.report import report_run
@@ -38,7 +38,7 @@ def quick(monkeypatch):
     """One classifier and few resamples: which samples are used is the question here."""
     few = partial(evaluate.classify, classifiers=["lda"], num_bootstrap=20)
     monkeypatch.setattr(evaluate, "classify", few)
-    monkeypatch.setattr(evaluate, "explain", partial(evaluate.explain, steps=4))
+    monkeypatch.setattr(explain, "explain", partial(explain.explain, steps=4))
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_analyses_of_large_shards_rest_on_some_subjects_and_say_so(
     assert list(subset.cohort.samples.index) == list(run.cohort.samples.index[subset.places])
     assert run.latent.shape == (90, 3)
     expected = f"rests on {len(subset.places)} of 90 samples ({len(inside)} of 30 subjects)"
-    for outcome in (evaluate.classify_run(large), evaluate.explain_run(large)):
+    for outcome in (evaluate.classify_run(large), explain.explain_run(large)):
         assert sum(expected in notice for notice in outcome.notices) == 1
     outcome = report_run(large, tmp_path / "report.html")
     assert expected in outcome.notices[0]
@@ -177,11 +177,11 @@ def test_which_subjects_does_not_depend_on_the_others(new_run):
 
 def test_new_cohorts_are_classified_and_explained_alike(run, use_cohort, tmp_path, request, quick):
     held = evaluate.classify_new(run, use_cohort, tmp_path / "a")
-    explained = evaluate.explain_run(run, use_cohort, tmp_path / "b", top=2)
+    explained = explain.explain_run(run, use_cohort, tmp_path / "b", explain.Asked(top=2))
     request.getfixturevalue("streamed")
     found = evaluate.classify_new(run, use_cohort, tmp_path / "c")
     assert found.values["predictions"] == held.values["predictions"]
-    again = evaluate.explain_run(run, use_cohort, tmp_path / "d", top=2)
+    again = explain.explain_run(run, use_cohort, tmp_path / "d", explain.Asked(top=2))
     assert content(tmp_path / "b") == content(tmp_path / "d")
     assert again.notices == explained.notices
     assert sorted(path.name for path in tmp_path.iterdir()) == list("abcd")

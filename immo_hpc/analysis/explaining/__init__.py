@@ -1,0 +1,1 @@
+"""What makes an attribution believable: stability, permutation, exclusion, the linear rival."""
