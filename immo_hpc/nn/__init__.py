@@ -3,5 +3,14 @@
 from immo_hpc.nn.blocks import DenseBlock, DenseBlocks
 from immo_hpc.nn.gradient import GradientPass
 from immo_hpc.nn.model import ImmoModel, Part
+from immo_hpc.nn.wide import LastLayer, MaskedRows
 
-__all__ = ["DenseBlock", "DenseBlocks", "GradientPass", "ImmoModel", "Part"]
+__all__ = [
+    "DenseBlock",
+    "DenseBlocks",
+    "GradientPass",
+    "ImmoModel",
+    "LastLayer",
+    "MaskedRows",
+    "Part",
+]

@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from immo_hpc.nn.wide import MaskedRows, linear
+
 
 class BlockTape(NamedTuple):
     """What the gradient of a block needs from its forward pass.
 
     Attributes:
-        h: Input, ``(row, num_in)``.
+        h: Input, ``(row, num_in)``, or what it is made of.
         linear: Before Swish, ``(row, num_out)``.
         swished: After Swish, same shape.
         mean: Mean of ``swished`` by unit, ``(num_out,)``; empty without own statistics.
@@ -28,7 +30,7 @@ class BlockTape(NamedTuple):
         own_statistics: Whether the rows' own statistics were used, or the running ones.
     """
 
-    h: Tensor
+    h: Tensor | MaskedRows
     linear: Tensor
     swished: Tensor
     mean: Tensor
@@ -76,11 +78,11 @@ class DenseBlock(nn.Module):
             return F.linear(h, self.weight, self.bias)
         return self.taped(h)[0]
 
-    def taped(self, h: Tensor) -> tuple[Tensor, BlockTape]:
+    def taped(self, h: Tensor | MaskedRows) -> tuple[Tensor, BlockTape]:
         """As `forward`, of at least one row, with what its gradient needs."""
-        own_statistics = self.training and h.shape[0] > 1
-        linear = F.linear(h, self.weight, self.bias)
-        swished = F.silu(linear)
+        own_statistics = self.training and len(h) > 1
+        mapped = linear(h, self.weight, self.bias)
+        swished = F.silu(mapped)
         out, mean, inverse_sd = torch.native_batch_norm(
             swished,
             self.scale,
@@ -94,7 +96,7 @@ class DenseBlock(nn.Module):
         dropped = dropout_scale(out, self.dropout) if self.training else None
         if dropped is not None:
             out = out * dropped
-        return out, BlockTape(h, linear, swished, mean, inverse_sd, dropped, own_statistics)
+        return out, BlockTape(h, mapped, swished, mean, inverse_sd, dropped, own_statistics)
 
 
 class DenseBlocks(nn.Module):

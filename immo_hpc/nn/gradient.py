@@ -8,7 +8,7 @@ the gradient of `ImmoModel.forward`, which a test holds it to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from immo_hpc.nn.blocks import BlockTape, DenseBlocks
 from immo_hpc.nn.model import ImmoModel
+from immo_hpc.nn.wide import LastLayer, MaskedRows, gradient_of, is_wide, set_linear
+from immo_kernels import LinearGradients
 
 # Key of the decoder among the stacks; an encoder's is the place of its layer.
 DECODER = -1
@@ -26,7 +28,7 @@ class Stacks(Protocol):
     """How stacks of dense blocks are passed, forward and then backward, by key."""
 
     def forward(
-        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor]]
+        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor | MaskedRows]]
     ) -> dict[int, tuple[Tensor, list[BlockTape]]]:
         """Output and tapes of each stack that has rows to work on; others are left out."""
 
@@ -50,19 +52,29 @@ class GradientPass:
         model: The network, in training mode; every parameter has a gradient tensor, which a
             backward pass overwrites.
         stacks: How its dense blocks are passed; None: within this process.
+        is_wide: Whether a layer of so many rows and features is worked on in feature blocks:
+            a reconstruction is then a `LastLayer`, and an input may be `MaskedRows`.
+
+    Attributes:
+        is_wide: As given.
     """
 
-    def __init__(self, model: ImmoModel, stacks: Stacks | None = None) -> None:
-        self._model = model
+    def __init__(
+        self,
+        model: ImmoModel,
+        stacks: Stacks | None = None,
+        is_wide: Callable[[int, int], bool] = is_wide,
+    ) -> None:
+        self._model, self.is_wide = model, is_wide
         self._stacks: Stacks = OwnStacks() if stacks is None else stacks
 
     def __call__(
         self,
-        batch: Mapping[str, tuple[Tensor, Tensor]],
+        batch: Mapping[str, tuple[Tensor | MaskedRows, Tensor]],
         size: int,
         rows: Mapping[str, Tensor],
-    ) -> dict[str, Tensor]:
-        """As `ImmoModel.forward`, without a graph."""
+    ) -> dict[str, Tensor | LastLayer]:
+        """As `ImmoModel.forward`, without a graph; wide layers are not reconstructed."""
         model = self._model
         with torch.no_grad():
             latent = model.latent_bias.repeat(size, 1)
@@ -81,23 +93,34 @@ class GradientPass:
                 for name, places in rows.items()
             }
             return {
-                name: F.linear(shown, model.output_weights[layer], model.output_biases[layer])
+                name: self._output(name, layer, shown)
                 for name, (layer, (_, shown)) in zip(rows, self._outputs.items(), strict=True)
             }
 
+    def _output(self, name: str, layer: int, shown: Tensor) -> Tensor | LastLayer:
+        weight = self._model.output_weights[layer]
+        bias = self._model.output_biases[layer]
+        if self.is_wide(len(shown), self._model.features[name]):
+            return LastLayer(shown, weight, bias)
+        return F.linear(shown, weight, bias)
+
     @torch.no_grad()
-    def backward(self, gradients: Mapping[str, Tensor]) -> None:
+    def backward(self, gradients: Mapping[str, Tensor | LinearGradients]) -> None:
         """Set every parameter's gradient.
 
         Args:
             gradients: Gradient of the loss by each result of the last forward pass,
-                ``(row, feature)``, by layer. Parameters that took no part get 0.
+                ``(row, feature)``, by layer; of a `LastLayer` those by its parts, of which
+                those of its parameters are set already. Parameters that took no part get 0.
         """
         model = self._model
-        by_hidden = next(iter(gradients.values())).new_zeros(self._hidden_shape)
+        by_hidden = model.latent_bias.new_zeros(self._hidden_shape)
         for name, gradient in gradients.items():
             layer = model.place[name]
             places, shown = self._outputs[layer]
+            if isinstance(gradient, LinearGradients):
+                by_hidden.index_add_(0, places, gradient.by_h)
+                continue
             weight = model.output_weights[layer]
             set_linear(weight, model.output_biases[layer], gradient, shown)
             by_hidden.index_add_(0, places, gradient @ weight)
@@ -121,7 +144,7 @@ class GradientPass:
         assert isinstance(encoder, DenseBlocks)
         return encoder
 
-    def _clear_others(self, gradients: Mapping[str, Tensor]) -> None:
+    def _clear_others(self, gradients: Mapping[str, Tensor | LinearGradients]) -> None:
         model = self._model
         for name, layer in model.place.items():
             if layer not in self._encoders:
@@ -134,7 +157,7 @@ class OwnStacks:
     """Stacks passed one by one, with the statistics of the rows that are here."""
 
     def forward(
-        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor]]
+        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor | MaskedRows]]
     ) -> dict[int, tuple[Tensor, list[BlockTape]]]:
         """See `Stacks`."""
         results = {}
@@ -142,9 +165,10 @@ class OwnStacks:
             if len(h):
                 tapes = []
                 for block in blocks:
-                    h, tape = block.taped(h)
+                    out, tape = block.taped(h)
+                    h = out
                     tapes.append(tape)
-                results[key] = h, tapes
+                results[key] = out, tapes
         return results
 
     def backward(
@@ -187,18 +211,6 @@ def _backward(
     return gradient
 
 
-def set_linear(weight: nn.Parameter, bias: nn.Parameter, gradient: Tensor, h: Tensor) -> None:
-    """Set the gradients of a linear map, given that by its result and its input ``h``."""
-    torch.mm(gradient.t(), h, out=gradient_of(weight))
-    torch.sum(gradient, 0, out=gradient_of(bias))
-
-
 def _clear(*parameters: nn.Parameter) -> None:
     for parameter in parameters:
         gradient_of(parameter).zero_()
-
-
-def gradient_of(parameter: nn.Parameter) -> Tensor:
-    """The tensor that holds a parameter's gradient."""
-    assert parameter.grad is not None
-    return parameter.grad

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from immo_hpc.nn.blocks import BlockTape, DenseBlock, DenseBlocks, dropout_scale
-from immo_hpc.nn.gradient import gradient_of, set_linear
+from immo_hpc.nn.wide import MaskedRows, gradient_of, linear, set_linear
 
 
 class Exchange(Protocol):
@@ -62,30 +62,31 @@ class SharedStacks:
         self.shares: Mapping[int, RowShare] = {}
 
     def forward(
-        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor]]
+        self, inputs: Mapping[int, tuple[DenseBlocks, Tensor | MaskedRows]]
     ) -> dict[int, tuple[Tensor, list[BlockTape]]]:
         """See `immo_hpc.nn.gradient.Stacks`; a stack may have rows on other processes only."""
         taking = {key: pair for key, pair in inputs.items() if self.shares[key].total}
         dropped = {
-            key: [self._dropped(block, h, key) for block in blocks]
-            for key, (blocks, h) in taking.items()
+            key: [self._dropped(block, key) for block in blocks]
+            for key, (blocks, _) in taking.items()
         }
         h = {key: value for key, (_, value) in taking.items()}
+        last: dict[int, Tensor] = {}
         tapes: dict[int, list[BlockTape]] = {key: [] for key in taking}
         for depth, by_key in enumerate(_by_depth({key: pair[0] for key, pair in taking.items()})):
-            linear = {key: F.linear(h[key], b.weight, b.bias) for key, b in by_key.items()}
-            swished = {key: F.silu(value) for key, value in linear.items()}
+            mapped = {key: linear(h[key], b.weight, b.bias) for key, b in by_key.items()}
+            swished = {key: F.silu(value) for key, value in mapped.items()}
             moments = self._moments(swished)
             for key, block in by_key.items():
                 out, mean, inverse_sd = self._normalised(block, swished[key], key, moments)
                 scale = dropped[key][depth]
                 tapes[key].append(
                     BlockTape(
-                        h[key], linear[key], swished[key], mean, inverse_sd, scale, key in moments
+                        h[key], mapped[key], swished[key], mean, inverse_sd, scale, key in moments
                     )
                 )
-                h[key] = out if scale is None else out * scale
-        return {key: (h[key], tapes[key]) for key in taking}
+                h[key] = last[key] = out if scale is None else out * scale
+        return {key: (last[key], tapes[key]) for key in taking}
 
     def backward(
         self,
@@ -106,10 +107,10 @@ class SharedStacks:
                     gradient[key] = by_linear[key] @ block.weight
         return gradient
 
-    def _dropped(self, block: DenseBlock, h: Tensor, key: int) -> Tensor | None:
+    def _dropped(self, block: DenseBlock, key: int) -> Tensor | None:
         """What dropout multiplies this process's rows by; drawn for those of all."""
         share = self.shares[key]
-        everyone = dropout_scale(h.new_empty(share.total, len(block.bias)), block.dropout)
+        everyone = dropout_scale(block.bias.new_empty(share.total, len(block.bias)), block.dropout)
         return None if everyone is None else everyone.index_select(0, share.mine)
 
     def _moments(self, swished: Mapping[int, Tensor]) -> dict[int, tuple[Tensor, Tensor]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,11 +17,22 @@ from immo_hpc.config import ImmoConfig
 from immo_hpc.data.batches import Batch
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.stream import ShardIndex, StoredLayer
-from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse_and_gradient
+from immo_hpc.nn import GradientPass, LastLayer, MaskedRows
+from immo_hpc.nn.wide import gradient_of
+from immo_kernels import (
+    LinearGradients,
+    MaskStream,
+    dynamic_mask,
+    keep_layers,
+    linear_masked_wmse_and_gradients,
+    masked_wmse_and_gradient,
+)
 
 # Visible values and rows by layer, batch size, rows to reconstruct -> reconstruction by layer.
+# Values are a tensor, or `MaskedRows` where a `GradientPass` works on the layer in blocks.
 Forward = Callable[
-    [Mapping[str, tuple[Tensor, Tensor]], int, Mapping[str, Tensor]], dict[str, Tensor]
+    [Mapping[str, tuple[Any, Tensor]], int, Mapping[str, Tensor]],
+    Mapping[str, Tensor | LastLayer],
 ]
 
 
@@ -51,15 +62,22 @@ class LayerLoss(NamedTuple):
         layer_sum: Sum of squared errors over the scored values, ``(1,)``.
         layer_count: Number of scored values, ``(1,)``.
         x_hat: The reconstruction, ``(row, feature)``, with its place in the graph that made it,
-            if any; its memory now holds the gradient.
-        gradient: Gradient of the loss by ``x_hat``, ``(row, feature)``.
+            if any; its memory now holds the gradient. None if it was not made.
+        gradient: Gradient of the loss by ``x_hat``, ``(row, feature)``, or by the parts of the
+            `LastLayer` that was given instead.
     """
 
     loss: Tensor
     layer_sum: Tensor
     layer_count: Tensor
-    x_hat: Tensor
-    gradient: Tensor
+    x_hat: Tensor | None
+    gradient: Tensor | LinearGradients
+
+    def scale_gradient(self, factor: Tensor) -> None:
+        """Multiply the gradient in place, as the loss is multiplied by ``factor``, ``()``."""
+        parts = (self.gradient,) if isinstance(self.gradient, Tensor) else self.gradient
+        for part in parts:
+            part.mul_(factor.to(part.dtype))
 
 
 def layer_terms(cohort: PreparedCohort | ShardIndex, config: ImmoConfig) -> dict[str, LayerTerm]:
@@ -132,8 +150,9 @@ class Objective:
             if (len(layer.rows) if names is None else name in names)
         ]
         shown = self._shown(batch, present)
+        is_wide = forward.is_wide if isinstance(forward, GradientPass) else _never
         visible = {
-            layer.name: self._visible(layer, chosen)
+            layer.name: self._visible(layer, chosen, is_wide)
             for layer, chosen in zip(present, shown, strict=True)
         }
         x_hat = forward(visible, batch.size, {layer.name: layer.rows for layer in present})
@@ -160,11 +179,23 @@ class Objective:
             for layer, column in zip(present, columns, strict=True)
         ]
 
-    def _visible(self, layer: _Measured, shown: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _visible(
+        self, layer: _Measured, shown: Tensor | None, is_wide: Callable[[int, int], bool]
+    ) -> tuple[Tensor | MaskedRows, Tensor]:
         """What the encoder sees of a layer: masked values of the rows shown, and the rows."""
         values, rows, sample_uid = layer.values, layer.rows, layer.sample_uid
-        if shown is not None:
-            chosen = shown.nonzero().view(-1)
+        chosen = None if shown is None else shown.nonzero().view(-1)
+        if is_wide(*values.shape):
+            masked_rows = MaskedRows(
+                values,
+                sample_uid,
+                chosen,
+                self.keep[layer.name],
+                self.stream,
+                self.terms[layer.name].first_feature,
+            )
+            return masked_rows, rows if chosen is None else rows.index_select(0, chosen)
+        if chosen is not None:
             values, rows, sample_uid = (
                 tensor.index_select(0, chosen) for tensor in (values, rows, sample_uid)
             )
@@ -177,23 +208,34 @@ class Objective:
         )
         return masked, rows
 
-    def _loss(self, x_hat: Tensor, layer: _Measured, shown: Tensor | None, size: int) -> LayerLoss:
+    def _loss(
+        self, x_hat: Tensor | LastLayer, layer: _Measured, shown: Tensor | None, size: int
+    ) -> LayerLoss:
         term, config = self.terms[layer.name], self.config.loss
         normalizer = size * term.num_features if config.normalizer == "size" else None
+        scoring: dict[str, Any] = {
+            "weight": term.weight,
+            "keep_probability": self.keep[layer.name],
+            "stream": self.stream,
+            "scope": config.scope,
+            "normalizer": 1.0 if self.is_part else normalizer,
+            "first_feature": term.first_feature,
+            "shown": None if shown is None else shown.unsqueeze(1),
+        }
+        if isinstance(x_hat, LastLayer):
+            out = gradient_of(x_hat.weight), gradient_of(x_hat.bias)
+            result, gradients = linear_masked_wmse_and_gradients(
+                *x_hat, layer.values, layer.sample_uid, **scoring, out=out
+            )
+            return LayerLoss(*result, None, gradients)
         result, gradient = masked_wmse_and_gradient(
-            x_hat,
-            layer.values,
-            layer.sample_uid,
-            weight=term.weight,
-            keep_probability=self.keep[layer.name],
-            stream=self.stream,
-            scope=config.scope,
-            normalizer=1.0 if self.is_part else normalizer,
-            first_feature=term.first_feature,
-            shown=None if shown is None else shown.unsqueeze(1),
-            overwrite_x_hat=True,
+            x_hat, layer.values, layer.sample_uid, **scoring, overwrite_x_hat=True
         )
         return LayerLoss(*result, x_hat, gradient)
+
+
+def _never(num_rows: int, num_features: int) -> bool:
+    return False
 
 
 class _Measured(NamedTuple):

@@ -124,12 +124,13 @@ class SharedSteps:
             by_size = self._objective.config.loss.normalizer == "size"
             number = torch.full_like(count, size * term.num_features) if by_size else count
             inverse = torch.where(number > 0, 1 / number, 0.0)
+            layer.scale_gradient(inverse)
             results[name] = LayerLoss(
                 term.weight * total * inverse if term.weight > 0 else torch.zeros_like(total),
                 total.view(1),
                 count.view(1),
                 layer.x_hat,
-                layer.gradient.mul_(inverse.to(layer.gradient.dtype)),
+                layer.gradient,
             )
         return results
 

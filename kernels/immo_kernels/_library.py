@@ -22,6 +22,7 @@ def register(
     implementation: Callable[..., Any],
     fake: Callable[..., Any],
     function: type[torch.autograd.Function] | None = None,
+    num_inputs: int = 1,
 ) -> Callable[..., Any]:
     """Declare an op and return the way to call it.
 
@@ -30,8 +31,9 @@ def register(
         schema: Arguments and returns, as torch writes them.
         implementation: The op on real tensors, for every device.
         fake: Shapes and dtypes of the op's results, without data.
-        function: Differentiates the op in its first argument; ``forward`` takes the op below
-            autograd, its first argument, and the tuple of the others. None: no gradient.
+        function: Differentiates the op in its first arguments; ``forward`` takes the op below
+            autograd, these arguments, and the tuple of the others. None: no gradient.
+        num_inputs: Number of first arguments that may be differentiated, all tensors.
 
     Returns:
         Takes the op's arguments and gives its results.
@@ -41,24 +43,26 @@ def register(
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     op: Callable[..., Any] = getattr(getattr(torch.ops, NAMESPACE), name).default
 
-    def differentiated(run: Callable[..., Any], x: Tensor, others: tuple[Any, ...]) -> Any:
+    def differentiated(run: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         def below_autograd(*arguments: Any) -> Any:
             with torch._C._AutoDispatchBelowAutograd():
                 return run(*arguments)
 
-        if function is not None and x.requires_grad and torch.is_grad_enabled():
-            return function.apply(below_autograd, x, others)  # type: ignore[no-untyped-call]
-        return below_autograd(x, *others)
+        if function is not None and torch.is_grad_enabled():
+            inputs = arguments[:num_inputs]
+            if any(x.requires_grad for x in inputs):
+                return function.apply(below_autograd, *inputs, arguments[num_inputs:])  # type: ignore[no-untyped-call]
+        return below_autograd(*arguments)
 
-    def by_name(x: Tensor, *others: Any) -> Any:
-        return differentiated(op, x, others)
+    def by_name(*arguments: Any) -> Any:
+        return differentiated(op, arguments)
 
-    def call(x: Tensor, *others: Any) -> Any:
+    def call(*arguments: Any) -> Any:
         # In a graph, and for stand-ins of tensors, the op is one node. Plain tensors need no
         # dispatcher, whose way through Python costs as much as a small batch (README.md).
-        if type(x) is not Tensor or torch.compiler.is_compiling():
-            return op(x, *others)
-        return differentiated(implementation, x, others)
+        if type(arguments[0]) is not Tensor or torch.compiler.is_compiling():
+            return op(*arguments)
+        return differentiated(implementation, arguments)
 
     if function is not None:
         _LIBRARY.impl(name, by_name, "Autograd")  # type: ignore[no-untyped-call]

@@ -32,11 +32,16 @@ def test_public_names():
     assert set(immo_hpc.__all__) == {"IMMO", "__version__"}
     assert set(immo_kernels.__all__) == {
         "MASK_STREAM_VERSION",
+        "LinearGradients",
         "MaskStream",
         "MaskedWmse",
         "dynamic_mask",
         "keep_layers",
         "keep_values",
+        "linear_masked_wmse",
+        "linear_masked_wmse_and_gradients",
+        "masked_linear",
+        "masked_linear_by_matrix",
         "masked_wmse",
         "masked_wmse_and_gradient",
         "release_memory",

@@ -25,9 +25,10 @@ def forward(
     segments: Sequence[int],
     first_feature: int,
     shown: Tensor | None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """See `immo_kernels.dynamic_mask`; ``thresholds`` are round(p * 2**16)."""
-    masked = empty(x.shape)
+    """As `immo_kernels.dynamic_mask.reference.forward`."""
+    masked = empty(x.shape) if out is None else out
     data, row_stride = flat(x)
     run_rows(
         _serial,

@@ -137,7 +137,7 @@ def _load_triton() -> Callable[..., Any]:
     return triton.forward
 
 
-_PATHS = {
+PATHS = {
     "cpu": Path(_load_cpu, device="cpu", dtypes=(torch.float32,)),
     "triton": Path(_load_triton, device="cuda", dtypes=TRITON_DTYPES, package="triton"),
     "reference": Path(lambda: reference.forward),
@@ -145,7 +145,7 @@ _PATHS = {
 
 
 def _run(x: Tensor, *arguments: Any) -> Tensor:
-    masked: Tensor = choose("dynamic_mask", _PATHS, x)(x, *arguments)
+    masked: Tensor = choose("dynamic_mask", PATHS, x)(x, *arguments)
     return masked.contiguous()
 
 

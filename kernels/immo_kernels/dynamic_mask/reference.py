@@ -36,9 +36,15 @@ def forward(
     segments: Sequence[int],
     first_feature: int,
     shown: Tensor | None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """See `immo_kernels.dynamic_mask`; ``thresholds`` are round(p * 2**16)."""
+    """See `immo_kernels.dynamic_mask`; ``thresholds`` are round(p * 2**16).
+
+    Args that differ from the public function:
+        out: Contiguous tensor to write to and return; None: a new one.
+    """
     visible = keep(sample_uid, thresholds, seed, epoch, segments, first_feature) & ~x.isnan()
     if shown is not None:
         visible = visible & by_feature(shown, segments)
-    return torch.where(visible, x, 0.0)
+    masked = torch.where(visible, x, 0.0)
+    return masked if out is None else out.copy_(masked)

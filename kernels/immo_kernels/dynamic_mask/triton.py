@@ -88,10 +88,11 @@ def forward(
     segments: Sequence[int],
     first_feature: int,
     shown: Tensor | None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """See `immo_kernels.dynamic_mask`; ``thresholds`` are round(p * 2**16)."""
+    """As `immo_kernels.dynamic_mask.reference.forward`."""
     x = with_unit_columns(x)
-    masked = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    masked = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
     tiles = tiles_of(tuple(segments), first_feature % 8 == 0)
     num_programs = x.shape[0] * tiles.num_tiles
     if num_programs == 0:

@@ -68,7 +68,7 @@ def _load_triton() -> Callable[..., Any]:
     return triton.forward
 
 
-_PATHS = {
+PATHS = {
     "cpu": Path(_load_cpu, device="cpu"),
     "triton": Path(_load_triton, device="cuda", package="triton"),
     "reference": Path(lambda: reference.forward),
@@ -76,7 +76,7 @@ _PATHS = {
 
 
 def _run(measured: Tensor, *arguments: Any) -> Tensor:
-    shown: Tensor = choose("keep_layers", _PATHS, measured)(measured, *arguments)
+    shown: Tensor = choose("keep_layers", PATHS, measured)(measured, *arguments)
     return shown
 
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from immo_kernels._layout import by_feature
+from immo_kernels._once import once
 from immo_kernels._paths import FORCE_VARIABLE, TRITON_DTYPES, Path
 
+_TWICE = "the loss of immo_kernels.masked_wmse.reference"
 _SEGMENTS = 8  # place among the op's arguments after x_hat
 
 
@@ -58,7 +60,7 @@ class EagerWmse(torch.autograd.Function):
         else:
             ctx.held = None
             gradient = scaled_in_place(residual, slope, upstream, ctx.segments)
-        return None, _once(gradient), None, None
+        return None, once(gradient, "masked_wmse", _TWICE), None, None
 
 
 class GraphWmse(torch.autograd.Function):
@@ -85,7 +87,7 @@ class GraphWmse(torch.autograd.Function):
             raise RuntimeError(message)
         slope, residual = ctx.saved_tensors
         gradient = (residual * _scale(slope, upstream, ctx.segments)).to(residual.dtype)
-        return None, _once(gradient), None
+        return None, once(gradient, "masked_wmse", _TWICE), None
 
 
 def _load_triton() -> Callable[..., Any]:
@@ -124,25 +126,3 @@ def _scale(slope: Tensor, upstream: Tensor, segments: Sequence[int]) -> Tensor:
     """What a residual is multiplied by to give the gradient, ``(feature,)`` or ``(1,)``."""
     per_layer = slope * upstream
     return per_layer if len(segments) == 2 else by_feature(per_layer, segments)
-
-
-def _once(gradient: Tensor) -> Tensor:
-    """The gradient, which refuses to be differentiated where autograd asks for that."""
-    if not torch.is_grad_enabled():
-        return gradient
-    refusing: Tensor = _NoSecondDerivative.apply(gradient.detach().requires_grad_())  # type: ignore[no-untyped-call]
-    return refusing
-
-
-class _NoSecondDerivative(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        message = (
-            "masked_wmse has no second derivative; differentiate the loss of "
-            "immo_kernels.masked_wmse.reference twice instead."
-        )
-        raise RuntimeError(message)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from immo_kernels._check import (
-    check_matrix,
-    check_table,
-    check_uid,
-    checked_layer_values,
-    checked_segments,
-    checked_thresholds,
-)
+from immo_kernels._check import check_matrix
 from immo_kernels._library import register
 from immo_kernels._outputs import empty
 from immo_kernels._paths import TRITON_DTYPES, Path, choose
 from immo_kernels.masked_wmse import reference
+from immo_kernels.masked_wmse.arguments import Scope, checked_scoring
 from immo_kernels.masked_wmse.gradient import EagerWmse, GraphWmse, scaled_in_place
 from immo_kernels.stream import MaskStream
-
-Scope = Literal["observed", "kept", "dropped"]
-_SCOPES = ("observed", "kept", "dropped")
 
 
 class MaskedWmse(NamedTuple):
@@ -124,7 +115,7 @@ def masked_wmse(
 
     def run(x_hat: Tensor) -> tuple[Tensor, ...]:
         if overwrite_x_hat:
-            path = choose("masked_wmse", _PATHS, x_hat, x)
+            path = choose("masked_wmse", PATHS, x_hat, x)
             return *path(x_hat, *arguments, x_hat), x_hat
         results: tuple[Tensor, ...] = _OP(x_hat, *arguments, True)
         return results
@@ -199,7 +190,7 @@ def masked_wmse_and_gradient(
     x_hat = x_hat.detach()
     if overwrite_x_hat:
         _check_overwritable(x_hat)
-        path = choose("masked_wmse", _PATHS, x_hat, x)
+        path = choose("masked_wmse", PATHS, x_hat, x)
         loss, layer_sum, layer_count, slope = path(x_hat, *arguments, x_hat)
         residual = x_hat
     else:
@@ -231,27 +222,16 @@ def _checked(
             f"{tuple(x_hat.shape)} on {x_hat.device}, x {tuple(x.shape)} on {x.device}."
         )
         raise ValueError(message)
-    if scope not in _SCOPES:
-        message = f"masked_wmse: scope must be one of {', '.join(_SCOPES)}, got {scope!r}."
-        raise ValueError(message)
-    num_samples, num_features = x.shape
-    bounds = checked_segments("masked_wmse", segments, num_features, first_feature)
-    num_layers = len(bounds) - 1
-    check_uid("masked_wmse", sample_uid, num_samples, x.device)
-    check_table("masked_wmse", "measured", measured, num_samples, num_layers, x.device)
-    check_table("masked_wmse", "shown", shown, num_samples, num_layers, x.device)
-    return bounds, (
+    return checked_scoring(
+        "masked_wmse",
         x,
         sample_uid,
-        checked_layer_values("masked_wmse", "weight", weight, num_layers),
-        checked_thresholds("masked_wmse", keep_probability, num_layers, bits=16),
-        stream.seed,
-        stream.epoch,
+        weight,
+        keep_probability,
+        stream,
         scope,
-        None
-        if normalizer is None
-        else checked_layer_values("masked_wmse", "normalizer", normalizer, num_layers),
-        bounds,
+        normalizer,
+        segments,
         first_feature,
         measured,
         shown,
@@ -284,7 +264,7 @@ def _load_triton() -> Callable[..., Any]:
     return triton.forward
 
 
-_PATHS = {
+PATHS = {
     "cpu": Path(_load_cpu, device="cpu", dtypes=(torch.float32,)),
     "triton": Path(_load_triton, device="cuda", dtypes=TRITON_DTYPES, package="triton"),
     "reference": Path(lambda: reference.forward),
@@ -299,7 +279,7 @@ def _run(x_hat: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         residual = empty(shape)
     else:
         residual = torch.empty(shape, dtype=x_hat.dtype, device=x_hat.device)
-    path = choose("masked_wmse", _PATHS, x_hat, x)
+    path = choose("masked_wmse", PATHS, x_hat, x)
     results = path(x_hat, x, *arguments_of_path, residual if with_gradient else None)
     return *results, residual
 
