@@ -50,7 +50,8 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,sched_min
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 JobRequeue=1
-KillWait=5
+# What Slurm does unless told otherwise.
+KillWait=30
 SlurmctldTimeout=30
 SlurmdTimeout=60
 # Small, so that an array above the limit needs few tasks.

@@ -6,9 +6,10 @@ set -uo pipefail
 [ -d "$BASE/run" ] || exit 0
 
 if is_running "$BASE/run/slurmctld.pid"; then
-  timeout 10 scancel --quiet --state=PENDING --user="$(id -un)"
-  timeout 10 scancel --quiet --user="$(id -un)"
   no_jobs() { [ -z "$(squeue -h)" ]; }
+  # Whoever submitted them; this squeue knows no other cluster.
+  # shellcheck disable=SC2046
+  no_jobs || timeout 10 scancel --quiet $(squeue -h -o %A)
   wait_until 15 no_jobs
 fi
 
@@ -27,7 +28,10 @@ done
 # Steps whose node daemon is gone, and what jobs left behind.
 for folder in /proc/[0-9]*; do
   pid=${folder#/proc/}
-  if is_ours "$pid" && grep -qz '^SLURM_JOB_ID=' "$folder/environ" 2>/dev/null; then kill -9 "$pid"; fi
+  is_ours "$pid" || continue
+  if [ "$(cat "$folder/comm" 2>/dev/null)" = slurmstepd ] || grep -qz '^SLURM_JOB_ID=' "$folder/environ" 2>/dev/null; then
+    kill -9 "$pid"
+  fi
 done
 
 hosts=$(grep -vxF "$HOSTS_LINE" /etc/hosts)

@@ -10,6 +10,11 @@ from pathlib import Path
 
 def trainings(run):
     """Ids of the processes of this machine that train into ``run``, host or container."""
+    return [pid for pid, words in _all_trainings() if str(run).encode() in words]
+
+
+def _all_trainings():
+    """Id and arguments of every training; one look at all processes, as it costs time."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -17,8 +22,8 @@ def trainings(run):
         except OSError:
             continue
         # python .../immo train SHARDS RUN: programs that start it have other first words.
-        if words[1:2] and words[1].endswith(b"/immo") and str(run).encode() in words[2:]:
-            found.append(int(entry.name))
+        if words[1:2] and words[1].endswith(b"/immo"):
+            found.append((int(entry.name), words[2:]))
     return found
 
 
@@ -43,12 +48,15 @@ class Freezer(threading.Thread):
     def __exit__(self, *_):
         self._is_over.set()
         self.join()
+        for name in self.most_at_once:
+            self._let_go(name)
 
     def run(self):
         while not self._is_over.wait(0.05):
+            found = _all_trainings()
             for name in self.most_at_once:
                 run = self._job.run(name)
-                pids = trainings(run)
+                pids = [pid for pid, words in found if str(run).encode() in words]
                 self.most_at_once[name] = max(self.most_at_once[name], len(pids))
                 if name in self._held:
                     self._look(pids, {path.name for path in run.glob("checkpoints/epoch-*")})
@@ -67,6 +75,9 @@ class Freezer(threading.Thread):
         """Do ``act(pid)`` to a frozen training until its record tells of ``reason``; let it go.
 
         It is done again where it came too late: the time limit may have been quicker.
+
+        Returns:
+            Row of the task in ``immo status`` then, while it is still kept from its end.
         """
         end = time.monotonic() + 300
         while True:
@@ -79,8 +90,13 @@ class Freezer(threading.Thread):
             if reason in found:
                 break
             assert time.monotonic() < end, f"{name}: {reason!r} is not in its record: {found}"
+        row = self._job.status()[name]
         self._held.discard(name)
         time.sleep(0.2)  # A look that has begun may still stop it.
+        self._let_go(name)
+        return row
+
+    def _let_go(self, name):
         for pid in trainings(self._job.run(name)):
             _signal(pid, signal.SIGCONT)
 

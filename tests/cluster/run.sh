@@ -5,6 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -gt 0 ] || { echo "usage: run.sh COMMAND..." >&2; exit 2; }
 
+# Nothing of a job that this may run in.
+unset "${!SLURM_@}"
 IMMO_CLUSTER=$(mktemp -d "${TMPDIR:-/tmp}/immo-cluster.XXXXXX")
 # Another cluster may be up on this machine: the first block of ports that nobody listens on.
 is_taken() { (: </dev/tcp/127.0.0.1/"$1") 2>/dev/null; }

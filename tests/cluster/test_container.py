@@ -16,7 +16,7 @@ import submitit
 from cluster_tools import IMMO, Job, command, model_hash, wait_until
 from freezer import Freezer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 REPOSITORY = Path(__file__).parents[2]
 NOBODY = ("runuser", "-u", "nobody", "--", "env", "HOME=/nonexistent")

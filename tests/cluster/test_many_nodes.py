@@ -6,7 +6,7 @@ import pytest
 from cluster_tools import IMMO, Job, command
 from freezer import Freezer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 # Sums over rows are added in another order (docs/adr/0016-shared-trainings.md): 5e-7 was seen.
 EPOCHS, TOLERANCE = 12, 2e-5

@@ -7,7 +7,7 @@ import pytest
 from cluster_tools import model_hash, wait_until
 from freezer import Freezer, parent_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 # Loaded by every Python of the job that finds it on its path; most of them are not meant.
 _HOG = """
@@ -29,15 +29,44 @@ if any(word.endswith("/doomed") for word in sys.argv):
 """
 
 
+# A worker waits where it cannot hear yet: before its first line, then while Submitit is loading.
+_SLOW = """
+import os, sys, time
+from pathlib import Path
+number = os.environ.get("SLURM_RESTART_COUNT", "0")
+place = Path(os.environ["TEST_PLACE"])
+def wait():
+    part = place / f"part-{number}"
+    part.write_text(str(os.getpid()))
+    part.rename(place / f"waits-{number}")
+    while not (place / f"go-{number}").exists():
+        time.sleep(0.05)
+class Slow:
+    def find_spec(name, *_):
+        if name == "submitit":
+            wait()
+if "immo_jobs.begin" in sys.orig_argv:
+    if number == "0":
+        wait()
+    elif number == "1":
+        sys.meta_path.insert(0, Slow)
+"""
+
+
+def hook(folder, text):
+    """Have every Python that finds the folder on its path begin with these lines."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(text)
+    return {"PYTHONPATH": str(folder)}
+
+
 def test_eight_ways_to_end_a_job(cluster, job, shards, configs, profile, undisturbed, tmp_path):
     names = (
         *("killed", "worker-killed", "memory", "cancelled"),
         *("requeued", "preempted", "node-lost", "stalled"),
     )
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(_HOG)
     hog = tmp_path / "hog"
-    environment = {"PYTHONPATH": str(tmp_path / "hook"), "TEST_HOG": str(hog)}
+    environment = {**hook(tmp_path / "hook", _HOG), "TEST_HOG": str(hog)}
     folder = configs(names)
     expected = undisturbed(folder)
 
@@ -48,10 +77,14 @@ def test_eight_ways_to_end_a_job(cluster, job, shards, configs, profile, undistu
         wait_until(lambda: cluster.task(worker)[0] != "RUNNING", 60, f"{worker} has left {node}")
         cluster.set_node(node, "resume")
 
+    stands = {}
     # Frozen tasks may meet the time limit again and again, so they are not given up soon.
     job.submit(shards, folder, profile(environment=environment, attempts=10))
     with Freezer(job, names) as freezer:
-        disturb = freezer.disturb
+
+        def disturb(name, act, reason):
+            stands[name] = freezer.disturb(name, act, reason)["state"]
+
         disturb("killed", lambda pid: os.kill(pid, signal.SIGKILL), "killed by SIGKILL")
         silence = "killed without a word"
         disturb("worker-killed", lambda pid: os.kill(parent_of(pid), signal.SIGKILL), silence)
@@ -81,25 +114,54 @@ def test_eight_ways_to_end_a_job(cluster, job, shards, configs, profile, undistu
         rows = job.wait_until_over(600)
 
     assert {name: row["state"] for name, row in rows.items()} == dict.fromkeys(names, "finished")
+    assert all(row["attempts"] > 1 for row in rows.values())
     assert {name: model_hash(job.run(name)) for name in names} == expected
     assert freezer.most_at_once == dict.fromkeys(names, 1)
+    # Interrupted for the moment in which it is written down, then queued or under way again.
+    assert set(stands.values()) <= {"interrupted", "queued", "running"}
     # Slurm's own words: which of the two a preempted job is depends on who requeues it first.
     for name, states in (("preempted", ("PREEMPTED", "REQUEUED")), ("node-lost", ("NODE_FAIL",))):
         assert any(state in cluster.past(job.worker(name)) for state in states), name
 
 
+def test_a_signal_in_the_first_moments(
+    cluster, job, shards, configs, profile, undisturbed, tmp_path, monkeypatch
+):
+    folder = configs(["early"])
+    expected = undisturbed(folder)
+    # The worker has the environment of who submits it.
+    for name, value in hook(tmp_path / "hook", _SLOW).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TEST_PLACE", str(tmp_path))
+
+    job.submit(shards, folder, profile(time_min=10))
+    for number in (0, 1):
+        waits = tmp_path / f"waits-{number}"
+        wait_until(waits.exists, 120, f"the worker has been started for the {number + 1}. time")
+        os.kill(int(waits.read_text()), signal.SIGUSR2)
+        (tmp_path / f"go-{number}").touch()
+    rows = job.wait_until_over(300)
+
+    assert (rows["early"]["state"], rows["early"]["attempts"]) == ("finished", 3)
+    reasons = [attempt["reason"] for attempt in job.attempts("early")]
+    assert reasons == [
+        "the worker was killed without a word (SIGUSR2), before it began",
+        "asked to stop on SIGUSR2 before it began",
+        "",
+    ]
+    assert model_hash(job.run("early")) == expected["early"]
+
+
 def test_one_task_poisons_no_other(job, shards, configs, profile, undisturbed, tmp_path):
     folder = configs(["well"])
     expected = undisturbed(folder)
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(_DOOM)
     text = (folder / "well.yaml").read_text()
     (folder / "doomed.yaml").write_text(text)
     (folder / "wrong.yaml").write_text(text.replace('"epochs"', '"device": "cuda", "epochs"'))
 
     job.submit(
         *(shards, folder),
-        profile(environment={"PYTHONPATH": str(tmp_path / "hook")}, attempts=2),
+        profile(environment=hook(tmp_path / "hook", _DOOM), attempts=2),
     )
     rows = job.wait_until_over(300)
 
