@@ -11,7 +11,7 @@ import pytest
 from cluster_tools import IMMO, has_checkpoint, model_hash, wait_until
 from safetensors import safe_open
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
 NUM_RUNS, NUM_KILLS = 20, 5
 
