@@ -33,7 +33,7 @@ HIDDEN_SHARE = 0.1
 # Of a layer, while settings are chosen: more take longer and say the same.
 MOST_FEATURES = 1000
 
-_NOISES, _VISITS = (1.0, 3.0), (0.0, 1.0)
+_NOISES, _VISITS = (0.5, 1.0, 2.0, 4.0), (0.0, 0.5, 1.0)
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 # Other layers at half their scale: better than at the whole where a layer's own features say
 # much, and as good elsewhere (docs/notes/imputation.md).

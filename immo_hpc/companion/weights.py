@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Squared standard errors that a squared slope must exceed to count at all.
+_CAUTION = 2.0
+
 Table = NDArray[np.floating]
 
 
@@ -92,4 +95,4 @@ def _slope(truth: Table, said: Table, person: NDArray[np.int64]) -> float:
     left = np.maximum(square.sum() - square, 1e-300)
     without = (product.sum() - product) / left
     variance = (number - 1) / number * ((without - without.mean()) ** 2).sum()
-    return float(min(slope * max(1 - variance / slope**2, 0.0), 1.0))
+    return float(min(slope * max(1 - _CAUTION * variance / slope**2, 0.0), 1.0))

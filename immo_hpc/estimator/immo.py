@@ -280,7 +280,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
             y: Ignored.
         """
         prepared = self._prepared(X)[1]
-        return mean_score(hidden_r2(self.model_.model, prepared))
+        return mean_score(hidden_r2(self.model_, prepared))
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model to a new folder, in the format of a run's final model.

@@ -21,8 +21,8 @@ from immo_hpc.nn import ImmoModel
 from immo_hpc.train.distributed import ALONE, Group
 from immo_kernels import MaskStream, dynamic_mask, masked_wmse
 
-_STREAM = MaskStream(seed=20_261_120, epoch=0)
-_KEEP = 0.75
+HIDING_STREAM = MaskStream(seed=20_261_120, epoch=0)
+HIDING_KEEP = 0.75
 BATCH_SIZE = 1024
 
 
@@ -104,7 +104,7 @@ class HeldOut:
         means: Mapping[str, _Mean],
     ) -> None:
         shown = {
-            name: (self._masked(name, layer, batch.sample_uid, _KEEP), layer.rows)
+            name: (self._masked(name, layer, batch.sample_uid, HIDING_KEEP), layer.rows)
             for name, layer in present.items()
         }
         latent = model.encode(shown, batch.size)
@@ -115,8 +115,8 @@ class HeldOut:
                 layer.values,
                 batch.sample_uid.index_select(0, layer.rows),
                 weight=1.0,
-                keep_probability=_KEEP,
-                stream=_STREAM,
+                keep_probability=HIDING_KEEP,
+                stream=HIDING_STREAM,
                 scope="dropped",
                 first_feature=self._offsets[name],
             )
@@ -164,7 +164,7 @@ class HeldOut:
             layer.values,
             sample_uid.index_select(0, layer.rows),
             keep_probability=keep,
-            stream=_STREAM,
+            stream=HIDING_STREAM,
             first_feature=self._offsets[name],
         )
 
