@@ -71,3 +71,26 @@ def train(
         return  # The first process speaks for this one.
     notes(outcome.notices)
     emit(as_json, outcome.to_dict(), outcome.text())
+
+
+def calibrate(
+    run: options.RunPath,
+    shards: Annotated[
+        Path | None, typer.Argument(help="Shards of the run; where they were if not given.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the calibration there is.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how far off a run is on its validation people, for intervals and distances.
+
+    Training does this by itself; runs of older versions are given a calibration here.
+
+    Example: immo calibrate run
+    """
+    from immo_hpc.workflow.calibrate import calibrate as measure
+
+    outcome = measure(run, shards, force=force)
+    notes(outcome.notices)
+    emit(as_json, outcome.to_dict(), outcome.text())

@@ -24,6 +24,8 @@ def embed(
 ) -> None:
     """Place samples in the shared latent space.
 
+    Samples far from the training data are named; NAME.distance.tsv has the distance of each.
+
     Example: immo embed run new_cohort --out latent.csv
     """
     from immo_hpc.workflow.use import embed as apply
@@ -44,6 +46,20 @@ def impute(
     format_: Annotated[
         str, typer.Option("--format", help="Tables in a folder: parquet, csv, tsv or csv.gz.")
     ] = "parquet",
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            "--interval",
+            help="Also write lower and upper ends that hold this share of such values, as 0.9.",
+            metavar="SHARE",
+        ),
+    ] = None,
+    far: Annotated[
+        str,
+        typer.Option(
+            help="Samples far from the training data: abstain (leave missing) or keep (impute)."
+        ),
+    ] = "abstain",
     visits: Annotated[
         bool,
         typer.Option("--visits", help="Use what the other visits of a sample's person say too."),
@@ -53,9 +69,11 @@ def impute(
 ) -> None:
     """Fill missing values and whole missing layers, in the units that went in.
 
-    Beside each table stands one that marks which values were imputed.
+    Beside each table stands one that marks which values were imputed. With --interval the ends
+    of an interval around each imputed value stand in lower/ and upper/; measured values are their
+    own ends. How far each sample is from the training data stands in distance/.
 
-    Example: immo impute run --layers mb --out imputed
+    Example: immo impute run --layers mb --interval 0.9 --out imputed
     """
     from immo_hpc.workflow.use import impute as apply
 
@@ -65,6 +83,8 @@ def impute(
         out,
         layers=options.names(layers),
         table_format=format_,
+        level=interval,
+        far=far,
         visits=visits,
         force=force,
     )

@@ -25,6 +25,7 @@ from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.split import split_samples
+from immo_hpc.errors import CohortError
 from immo_hpc.estimator.inputs import (
     as_cohort,
     ignored_layers,
@@ -35,6 +36,7 @@ from immo_hpc.estimator.inputs import (
 )
 from immo_hpc.estimator.params import config_of, params_of
 from immo_hpc.inference import Imputation, TrainedModel, hidden_r2, mean_score, to_mudata
+from immo_hpc.inference.calibration.fit import calibration_of
 from immo_hpc.inference.companion import companion_of
 from immo_hpc.train import EpochRecord, RunFolder, read_metrics, train
 
@@ -188,6 +190,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
             companion, notice = companion_of(training.model, prepared, config)
             trained = replace(trained, companion=companion)
             self.notices_ = (*self.notices_, notice)
+        trained = self._calibrated(trained, prepared)
         self._set_fitted(trained, training.records)
         self.n_features_in_ = num_columns(X, cohort)
         if isinstance(X, pd.DataFrame):
@@ -245,6 +248,49 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
             return values
         wide = isinstance(X, pd.DataFrame)
         return values, widened(result.imputed, X) if wide else result.imputed
+
+    def impute_interval(self, X: Any, level: float = 0.9) -> tuple[Any, Any]:
+        """Intervals around what `impute` gives, in the units of ``X``.
+
+        They hold the share ``level`` of the hidden values of people the model has not seen, all
+        layers' values of many people together; not of each person, sample or feature. The
+        values of `impute` lie between the ends, and a measured value is its own ends.
+
+        Args:
+            X: Samples with any set of the model's layers.
+            level: 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98 or 0.99.
+
+        Returns:
+            Lower and upper ends, each a wide DataFrame for a wide DataFrame, else a dict from
+            layer to DataFrame; NaN where nobody held out could show how far off the model is.
+
+        Raises:
+            UsageError: If ``level`` is none of these, or nobody was held out in `fit`.
+            CohortError: If a sample has none of the model's layers.
+        """
+        cohort, prepared = self._prepared(X)
+        result = self.model_.complete(prepared, raw=cohort, level=level)
+        if isinstance(X, pd.DataFrame):
+            return widened(result.lower, X), widened(result.upper, X)
+        return result.lower, result.upper
+
+    def distances(self, X: Any) -> pd.DataFrame:
+        """How far each sample is from those the model was fitted on, by its measured layers.
+
+        Args:
+            X: Samples with any set of the model's layers.
+
+        Returns:
+            One row a sample; columns ``distance``, ``layer`` (the one that is off most),
+            ``p_value`` (share of held-out samples at least as far) and ``is_far``, True for
+            samples whose imputed values are better not used.
+
+        Raises:
+            UsageError: If nobody was held out in `fit`.
+            CohortError: If a sample has none of the model's layers.
+        """
+        frame = self.model_.distances(self._prepared(X)[1])
+        return frame.set_axis(X.index, axis=0) if isinstance(X, pd.DataFrame) else frame
 
     def generate(self, X: Any, *, source: Sequence[str], target: str) -> pd.DataFrame:
         """One layer as other layers foretell it, in original units.
@@ -322,6 +368,19 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         self.history_ = pd.json_normalize([record.to_dict() for record in records])
         self.n_iter_ = len(records)
         self._records = records
+
+    def _calibrated(self, trained: TrainedModel, prepared: PreparedCohort) -> TrainedModel:
+        held_out = prepared.take(prepared.indices("validation"))
+        if not len(held_out.samples):
+            return trained
+        train_side = prepared.take(prepared.indices("train"))
+        seed = trained.config.seed
+        try:
+            found = calibration_of(trained.held_back(), train_side, held_out, seed=seed)
+        except CohortError as error:
+            self.notices_ = (*self.notices_, f"no intervals: {error}")
+            return trained
+        return replace(trained, calibration=found)
 
     def _prepared(self, X: Any) -> tuple[Cohort, PreparedCohort]:
         check_is_fitted(self)

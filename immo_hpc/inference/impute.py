@@ -8,7 +8,7 @@ a value was imputed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -40,21 +40,50 @@ class Imputation:
             float32, original units, no NaN.
         imputed: By layer a table of the same shape: True where the value comes from the
             model, False where it was measured.
+        lower: By layer a table of the same shape, if intervals were asked for: their lower
+            ends; where a value was measured, the value.
+        upper: Likewise the upper ends.
     """
 
     values: dict[str, pd.DataFrame]
     imputed: dict[str, pd.DataFrame]
+    lower: dict[str, pd.DataFrame] = field(default_factory=dict)
+    upper: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def joined(parts: Sequence[Imputation]) -> Imputation:
     """Imputations of the same layers below each other; one part is given as it is."""
     if len(parts) == 1:
         return parts[0]
-    names = list(parts[0].values)
-    return Imputation(
-        {name: pd.concat([part.values[name] for part in parts]) for name in names},
-        {name: pd.concat([part.imputed[name] for part in parts]) for name in names},
-    )
+    tables = {
+        item.name: {
+            name: pd.concat([getattr(part, item.name)[name] for part in parts])
+            for name in getattr(parts[0], item.name)
+        }
+        for item in fields(Imputation)
+    }
+    return Imputation(**tables)
+
+
+def abstained(imputation: Imputation, is_far: NDArray[np.bool_]) -> Imputation:
+    """The same with what was imputed in some samples missing again: NaN, and not imputed.
+
+    Args:
+        imputation: Complete layers.
+        is_far: True for the samples about which nothing shall be said, ``(sample,)``.
+    """
+    if not is_far.any():
+        return imputation
+    parts: dict[str, dict[str, pd.DataFrame]] = {"values": {}, "lower": {}, "upper": {}}
+    imputed = {}
+    for name, mask in imputation.imputed.items():
+        left_out = mask.to_numpy() & is_far[:, None]
+        imputed[name] = mask & ~left_out
+        for part, tables in parts.items():
+            given = getattr(imputation, part)
+            if name in given:
+                tables[name] = given[name].mask(left_out)
+    return replace(imputation, imputed=imputed, **parts)
 
 
 def possible(kind: LayerKind, values: NDArray[np.float64]) -> NDArray[np.float32]:

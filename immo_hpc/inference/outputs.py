@@ -2,7 +2,8 @@
 
 A folder of imputed layers can be read again as a cohort; what was imputed stands beside
 it in ``imputed/``, one true/false table a layer, so that no imputed value can be taken
-for a measured one.
+for a measured one. Ends of intervals stand in ``lower/`` and ``upper/``, distances of the
+samples from those the model knows in ``distance/``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from immo_hpc.inference.tables import (
 MUDATA_SUFFIX = ".h5mu"
 IMPUTED_KEY = "immo_imputed"
 IMPUTED_FOLDER = "imputed"
+BOUND_KEYS = {"lower": "immo_lower", "upper": "immo_upper"}
+DISTANCE_FILE = "distance/samples.tsv"
 
 
 def write_folder(
@@ -64,6 +67,7 @@ def write_imputed(
     portions: Iterable[Imputation],
     *,
     samples: pd.DataFrame | None = None,
+    distance: Callable[[], pd.DataFrame | None] = lambda: None,
     suffix: str = ".parquet",
 ) -> None:
     """As `write_folder`, some samples at a time.
@@ -73,6 +77,8 @@ def write_imputed(
         portions: Imputations of the same layers, in the order in which their samples are to
             stand in the tables.
         samples: As for `write_folder`.
+        distance: Asked for after the last portion: how far the samples are from those the model
+            knows, index ``sample_id``, or None.
         suffix: As for `write_folder`.
 
     Raises:
@@ -82,7 +88,7 @@ def write_imputed(
     with new_folder(folder) as temporary, ExitStack() as stack:
         writers: dict[Path, Callable[[pd.DataFrame], None]] = {}
         for portion in portions:
-            for place, frames in (("", portion.values), (IMPUTED_FOLDER, portion.imputed)):
+            for place, frames in _places(portion):
                 for name, frame in frames.items():
                     file = temporary / place / f"{name}{suffix}"
                     if file not in writers:
@@ -91,6 +97,15 @@ def write_imputed(
         stack.close()
         if samples is not None:
             write_table(samples, temporary / "samples.tsv")
+        found = distance()
+        if found is not None:
+            write_table(found, temporary / DISTANCE_FILE)
+
+
+def _places(portion: Imputation) -> tuple[tuple[str, dict[str, pd.DataFrame]], ...]:
+    """Each kind of table and the folder it goes to."""
+    ends = tuple((name, getattr(portion, name)) for name in BOUND_KEYS)
+    return ("", portion.values), (IMPUTED_FOLDER, portion.imputed), *ends
 
 
 def to_mudata(
@@ -99,6 +114,7 @@ def to_mudata(
     latent: pd.DataFrame | None = None,
     layers: Mapping[str, pd.DataFrame] | None = None,
     imputed: Mapping[str, pd.DataFrame] | None = None,
+    bounds: Mapping[str, Mapping[str, pd.DataFrame]] | None = None,
 ) -> Any:
     """Results as a MuData object.
 
@@ -109,6 +125,8 @@ def to_mudata(
         layers: Values by layer, index ``sample_id``; one modality each. Without any, the
             latent is also the only modality, ``immo``.
         imputed: True where a value was imputed; layer ``immo_imputed`` of the modality.
+        bounds: Ends of intervals by 'lower' and 'upper', then by layer; the layers
+            ``immo_lower`` and ``immo_upper`` of the modality.
 
     Returns:
         A ``mudata.MuData``.
@@ -129,6 +147,9 @@ def to_mudata(
     }
     for name, mask in (imputed or {}).items():
         modalities[name].layers[IMPUTED_KEY] = mask.to_numpy(dtype=np.bool_)
+    for end, ends in (bounds or {}).items():
+        for name, table in ends.items():
+            modalities[name].layers[BOUND_KEYS[end]] = table.to_numpy(dtype=np.float32)
     with _quiet(mudata):
         result = mudata.MuData(modalities)
     result.obs = samples.set_axis(samples.index.astype(str), axis=0).reindex(result.obs_names)

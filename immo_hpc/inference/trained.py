@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -16,13 +16,20 @@ from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort, Roles
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import people
+from immo_hpc.errors import UsageError
 from immo_hpc.inference import forward
 from immo_hpc.inference.asked import foretellable, known_layers, require_measured
+from immo_hpc.inference.bounds import layer_bounds
+from immo_hpc.inference.calibration.calibrated import Calibration
+from immo_hpc.inference.calibration.hidden import mode_of
+from immo_hpc.inference.calibration.store import load_calibration, save_calibration
 from immo_hpc.inference.companion import reconstruct
 from immo_hpc.inference.impute import Imputation, complete_layer, original_units
 from immo_hpc.inference.saved import load_parts, save_parts
 from immo_hpc.nn import ImmoModel
 from immo_hpc.train.metrics import EpochRecord
+from immo_hpc.train.run import RunFolder
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,15 @@ class TrainedModel:
         roles: Meaning of the sample table's columns in the training cohort.
         companion: Closed forms that foretell what is missing together with the network; None
             where there are none, and the network does it alone.
+        calibration: How far off the model is on people it was not trained on; None where
+            nobody was held out, or an older run has none.
     """
 
     model: ImmoModel
     preparation: Preparation
     config: ImmoConfig
     roles: Roles = field(default_factory=Roles)
+    calibration: Calibration | None = None
     companion: Companion | None = None
 
     @property
@@ -63,19 +73,23 @@ class TrainedModel:
         return [f"immo_{number}" for number in range(self.latent_dim)]
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "auto") -> Self:
+    def load(cls, folder: Path, *, device: str = "auto", calibrated: bool = True) -> Self:
         """Read a model that `save` or a training run wrote; no code of it is executed.
 
         Args:
             folder: Run folder or folder of a saved model.
             device: 'auto' (the first GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
+            calibrated: Read its calibration too, if it has one.
 
         Raises:
             RunError: If the folder is incomplete, damaged or of another format version.
             ConfigError: If the device is not there.
         """
         model = cls(*load_parts(folder, device))
-        return replace(model, companion=load_companion(folder, model.layers))
+        model = replace(model, companion=load_companion(folder, model.layers))
+        if not calibrated:
+            return model
+        return replace(model, calibration=load_calibration(RunFolder(folder)))
 
     def save(self, folder: Path, *, records: Sequence[EpochRecord] = ()) -> None:
         """Write the model to a new folder: safetensors, JSON and YAML, no pickle.
@@ -93,6 +107,37 @@ class TrainedModel:
         save_parts(folder, *parts, records)
         if self.companion is not None:
             save_companion(folder, self.companion)
+        if self.calibration is not None:
+            save_calibration(RunFolder(folder), self.calibration)
+
+    def require_calibration(self) -> Calibration:
+        """The calibration.
+
+        Raises:
+            UsageError: If there is none; the message says how to get one.
+        """
+        if self.calibration is None:
+            message = (
+                "the model has no calibration, so nothing is known of how far off it is: it was "
+                "trained without validation people, or by an older version. Trained from shards "
+                "with split.validation_fraction above 0, a run is given one by: immo calibrate RUN."
+            )
+            raise UsageError(message)
+        return self.calibration
+
+    def distances(self, cohort: PreparedCohort) -> pd.DataFrame:
+        """How far each sample is from those the model knows, by its measured layers alone.
+
+        Args:
+            cohort: Prepared samples.
+
+        Returns:
+            As `immo_hpc.inference.calibration.distance.Distance.table`.
+
+        Raises:
+            UsageError: If the model has no calibration.
+        """
+        return self.require_calibration().distance.table(cohort)
 
     def notices(self, cohort: Cohort) -> tuple[str, ...]:
         """What `prepare` ignores in ``cohort`` or treats as not measured, as sentences."""
@@ -153,6 +198,23 @@ class TrainedModel:
             return self
         return replace(self, companion=self.companion.without_validation())
 
+    def apart(self, train: PreparedCohort) -> Iterator[tuple[Self, PreparedCohort]]:
+        """Training people in parts, each with the model had its companion not held them.
+
+        Args:
+            train: Training samples, which are given as they are if there is no companion; else
+                those that the companion keeps are.
+        """
+        if self.companion is None:
+            yield self, train
+            return
+        held = self.companion.without_validation().reference
+        person = np.unique(people(held.samples, held.roles), return_inverse=True)[1].ravel()
+        for part in (0, 1):
+            mine = person % 2 == part
+            others = Companion(held.take(np.flatnonzero(~mine)), self.companion.rules)
+            yield replace(self, companion=others), held.take(np.flatnonzero(mine))
+
     def impute(
         self,
         cohort: PreparedCohort,
@@ -169,6 +231,7 @@ class TrainedModel:
         layers: Sequence[str] | None = None,
         *,
         raw: Cohort | None = None,
+        level: float | None = None,
     ) -> Imputation:
         """Fill single missing values and whole missing layers of every sample.
 
@@ -177,21 +240,30 @@ class TrainedModel:
             layers: Layers to complete; None for all.
             raw: The same samples in original units. Given, measured values come back
                 exactly as they were; otherwise recomputed from their z-scores.
+            level: Also give intervals that hold this share of such values of new people, one
+                of `immo_hpc.inference.calibration.intervals.LEVELS`.
 
         Returns:
             Complete tables and the mask of what was imputed. Values are physically
             possible: compositions, counts and intensities at least 0, binary in [0, 1].
 
         Raises:
-            UsageError: If a layer is not one of the model's.
+            UsageError: If a layer is not one of the model's; if ``level`` is none of those, or
+                the model has no calibration.
             CohortError: If ``raw`` does not hold the samples of ``cohort``.
         """
-        values, imputed = {}, {}
+        values, imputed, lower, upper = {}, {}, {}, {}
+        known = None if level is None else self.require_calibration()
         # One layer at a time, so that memory holds one rectangle and not all of them.
         for name in known_layers(layers, list(self.layers)):
             z_hat = self.reconstruct(cohort, [name])[name]
             values[name], imputed[name] = complete_layer(name, z_hat, cohort, self.preparation, raw)
-        return Imputation(values, imputed)
+            if known is not None and level is not None:
+                offsets = known.offsets(name, level, mode_of(cohort))
+                lower[name], upper[name] = layer_bounds(
+                    name, z_hat, cohort, self.preparation, offsets, values[name]
+                )
+        return Imputation(values, imputed, lower, upper)
 
     def generate(self, cohort: PreparedCohort, source: Sequence[str], target: str) -> pd.DataFrame:
         """The target layer as the source layers alone foretell it.

@@ -76,6 +76,16 @@ class RunFolder:
         return self.path / DESCRIPTION_NAME
 
     @property
+    def companion_arrays(self) -> Path:
+        """The arrays of the companion, safetensors."""
+        return self.path / "companion.safetensors"
+
+    @property
+    def calibration(self) -> Path:
+        """How far off the model is (`immo_hpc.inference.calibration`), safetensors."""
+        return self.path / "calibration.safetensors"
+
+    @property
     def companion(self) -> Path:
         """The companion of the network (`immo_hpc.companion`), JSON; written last of its two."""
         return self.path / "companion.json"

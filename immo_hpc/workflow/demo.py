@@ -15,6 +15,7 @@ from immo_hpc.data.labels import require_labels
 from immo_hpc.errors import ImmoError
 from immo_hpc.files import require_absent
 from immo_hpc.train import RunFolder
+from immo_hpc.workflow.calibrate import calibrated_after, covered
 from immo_hpc.workflow.companion import write_companion
 from immo_hpc.workflow.evaluate import (
     classified,
@@ -26,7 +27,7 @@ from immo_hpc.workflow.explain import explained, save_attribution
 from immo_hpc.workflow.opened import open_run
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.prepare import CohortOptions, prepare_cohort, simulate
-from immo_hpc.workflow.report import content_of
+from immo_hpc.workflow.report import attempt, content_of
 from immo_hpc.workflow.train import OnEpoch, require_layers, train_settled
 from immo_hpc.workflow.use import embed, impute
 
@@ -108,6 +109,7 @@ def demo(
     )
     clock.step("train", lambda: train_settled(places.shards, places.run, config, on_epoch=on_epoch))
     clock.step("companion", lambda: write_companion(RunFolder(places.run), places.shards))
+    clock.step("calibrate", lambda: calibrated_after(RunFolder(places.run), places.shards))
     clock.step("embed", lambda: embed(places.run, None, places.latent))
     tables = cohort_path or places.cohort
     clock.step("impute", lambda: impute(places.run, tables, places.imputed))
@@ -118,11 +120,14 @@ def demo(
     save_imputation(imputation, out / "imputation")
     attribution = clock.step("explain", lambda: explained(opened))
     save_attribution(attribution, out / "attribution")
+    absent: dict[str, str] = {}
+    coverage = clock.step("intervals", lambda: attempt(absent, "coverage", lambda: covered(opened)))
     content = content_of(
         opened,
-        {},
+        absent,
         classification=classification,
         imputation=imputation,
+        coverage=coverage,
         attribution=attribution,
     )
     clock.step("report", lambda: write_report(content, places.report))

@@ -14,6 +14,7 @@ from immo_hpc.analysis.imputation import score_imputation
 from immo_hpc.analysis.results import ClassificationResult, ImputationResult
 from immo_hpc.files import new_folder, require_absent, write_text
 from immo_hpc.inference import embed_samples, write_table
+from immo_hpc.workflow.distances import Distances, distance_columns
 from immo_hpc.workflow.opened import OpenRun, new_cohort, open_run
 from immo_hpc.workflow.outcome import Outcome
 
@@ -47,9 +48,11 @@ def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
     opened = open_run(run)
     with new_cohort(opened.model, cohort, _beside(out, cohort)) as chosen:
         new = embed_samples(opened.model, chosen.samples)
+        distances = Distances.of(opened.model, chosen.samples)
     samples, latent, seed = opened.analysed, opened.analysed_latent, opened.model.config.seed
     result = classify(latent, samples.cohort, seed=seed)
     table = predict(result, latent, samples.cohort, new.to_numpy(), list(new.index), seed=seed)
+    table = table.join(distance_columns(distances.table()))
     if out is not None:
         with new_folder(out) as folder:
             write_table(table, folder / "predictions.csv")
@@ -65,7 +68,8 @@ def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
     )
     values = {"label": result.label, "classifier": result.headline, "counts": counts}
     values |= {"predictions": json.loads(table.reset_index().to_json(orient="records"))}
-    return Outcome(values, text, (*chosen.notices, *samples.notices))
+    said = distances.notices("their predictions mean little")
+    return Outcome(values, text, (*chosen.notices, *said, *samples.notices))
 
 
 def classified(opened: OpenRun) -> ClassificationResult:

@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from immo_hpc.analysis.attribution import EVERY_CHECK, Checks
 from immo_hpc.analysis.report import ReportContent, write_report
-from immo_hpc.errors import CohortError
+from immo_hpc.errors import CohortError, UsageError
 from immo_hpc.train import read_metrics
 from immo_hpc.train.model_file import load_model
+from immo_hpc.workflow.calibrate import covered
 from immo_hpc.workflow.evaluate import classified, imputed
 from immo_hpc.workflow.explain import Asked, checks_of, explained
 from immo_hpc.workflow.opened import OpenRun, open_run
@@ -53,9 +54,10 @@ def gather(opened: OpenRun, checks: Checks = EVERY_CHECK) -> ReportContent:
     return content_of(
         opened,
         absent,
-        classification=_attempt(absent, "classification", lambda: classified(opened)),
-        imputation=_attempt(absent, "imputation", lambda: imputed(opened)),
-        attribution=_attempt(absent, "attribution", lambda: explained(opened, checks=checks)),
+        classification=attempt(absent, "classification", lambda: classified(opened)),
+        imputation=attempt(absent, "imputation", lambda: imputed(opened)),
+        coverage=attempt(absent, "coverage", lambda: covered(opened)),
+        attribution=attempt(absent, "attribution", lambda: explained(opened, checks=checks)),
     )
 
 
@@ -85,10 +87,11 @@ def content_of(opened: OpenRun, absent: dict[str, str], **results: object) -> Re
     )
 
 
-def _attempt(absent: dict[str, str], name: str, compute: Callable[[], Result]) -> Result | None:
+def attempt(absent: dict[str, str], name: str, compute: Callable[[], Result]) -> Result | None:
+    """What ``compute`` gives; if it cannot be computed, None and the reason in ``absent``."""
     try:
         return compute()
-    except CohortError as error:
+    except (CohortError, UsageError) as error:
         absent[name] = str(error)
         return None
 

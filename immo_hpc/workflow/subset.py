@@ -31,7 +31,9 @@ class Subset:
     notices: tuple[str, ...] = ()
 
 
-def some_subjects(samples: Samples, memory_gb: float) -> Subset:
+def some_subjects(
+    samples: Samples, memory_gb: float, among: NDArray[np.int64] | None = None
+) -> Subset:
     """Whole subjects, as many as a quarter of ``memory_gb`` holds; one at least.
 
     Those of the smallest identity are taken, which is a hash of the name: whoever chooses,
@@ -40,17 +42,19 @@ def some_subjects(samples: Samples, memory_gb: float) -> Subset:
     Args:
         samples: All samples.
         memory_gb: Memory for values, 10^9 bytes, as ``train.memory_gb``.
+        among: Places of the samples to take some of, increasing; None for all.
 
     Raises:
         ShardError: If the samples are read from shards that are damaged.
     """
-    num_samples = len(samples.table)
+    everyone = np.arange(len(samples.table)) if among is None else among
+    num_samples = len(everyone)
     most = int(_SHARE * memory_gb * _GB / (4 * max(samples.num_features, 1)))
     if num_samples <= most:
-        places = np.arange(num_samples)
-        return Subset(places, samples.read(places).cohort)
-    subjects = subjects_of(samples.table, samples.roles)
-    own = samples.table.index.to_series(index=subjects.index)
+        return Subset(everyone, samples.read(everyone).cohort)
+    table = samples.table.iloc[everyone]
+    subjects = subjects_of(table, samples.roles)
+    own = table.index.to_series(index=subjects.index)
     names, subject = np.unique(
         subjects.where(subjects.notna(), own).astype(str).to_numpy(dtype=object),
         return_inverse=True,
@@ -58,7 +62,7 @@ def some_subjects(samples: Samples, memory_gb: float) -> Subset:
     order = np.argsort(sample_uid(names.tolist()).view(np.uint64), kind="stable")
     held = np.cumsum(np.bincount(subject)[order])
     chosen = order[: max(1, int(np.searchsorted(held, most, side="right")))]
-    places = np.flatnonzero(np.isin(subject, chosen))
+    places = everyone[np.isin(subject, chosen)]
     noun = "samples" if samples.roles.subject is None else "subjects"
     notice = (
         f"what needs measured values (comparisons with raw features, hidden values, attributions) "

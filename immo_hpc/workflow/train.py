@@ -10,6 +10,7 @@ from immo_hpc.data.manifest import Manifest, read_manifest
 from immo_hpc.errors import ConfigError
 from immo_hpc.train import EpochRecord, RunFolder, Training, train_run
 from immo_hpc.train.distributed import ALONE, Group, joined
+from immo_hpc.workflow.calibrate import calibrated_after
 from immo_hpc.workflow.companion import write_companion
 from immo_hpc.workflow.drift import write_drift
 from immo_hpc.workflow.outcome import Outcome
@@ -35,8 +36,10 @@ def train(
     A resumed run keeps the configuration it was started with unless one is given, and then
     the two must agree. If the environment says that this process is one of several (torchrun,
     srun), they train together. A run that starts from another one (``init_from``) has the shape
-    of that one unless another is given; afterwards the embeddings of the samples that both have
-    are compared (`immo_hpc.workflow.drift`).
+    of that one unless another is given. Afterwards the companion of the network is fitted
+    (`immo_hpc.workflow.companion`), how far off the model is is measured on validation people
+    (`immo_hpc.workflow.calibrate`), and the embeddings of the samples that both have are
+    compared (`immo_hpc.workflow.drift`).
 
     Returns:
         What was trained; None on all processes but the first, which speaks for them.
@@ -71,8 +74,9 @@ def train(
     if not group.is_first:
         return None
     companion = write_companion(folder, shards)
+    calibration = calibrated_after(folder, shards)
     drift = write_drift(folder, shards)
-    later = [notice for notice in (companion, drift) if notice is not None]
+    later = [notice for notice in (companion, calibration, drift) if notice is not None]
     notices = (*training.notices, *later)
     return Outcome(*_describe(run, training), notices=notices)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from immo_hpc.errors import OutputError, UsageError
 from immo_hpc.files import require_absent
-from immo_hpc.inference import Imputation, Samples, TrainedModel, embed_samples
+from immo_hpc.inference import embed_samples
 from immo_hpc.inference.asked import foretellable
+from immo_hpc.inference.calibration.intervals import place_of
 from immo_hpc.inference.impute import joined
 from immo_hpc.inference.outputs import (
     MUDATA_SUFFIX,
@@ -19,37 +18,49 @@ from immo_hpc.inference.outputs import (
     write_mudata,
 )
 from immo_hpc.inference.tables import TABLE_SUFFIXES, table_suffix, table_writer, write_table
+from immo_hpc.workflow.distances import Distances, beside_table, distance_columns
+from immo_hpc.workflow.imputing import (
+    DONE,
+    Asked,
+    Shares,
+    completed,
+    require_room,
+    without_ends,
+)
 from immo_hpc.workflow.opened import chosen_samples
 from immo_hpc.workflow.outcome import Outcome
-
-# Values and masks of an .h5mu file, which are all in memory before it is written.
-MOST_MUDATA_BYTES = 4 * 10**9
-_IMPUTED_BYTES = 5
 
 
 def embed(run: Path, cohort: Path | None, out: Path, *, force: bool = False) -> Outcome:
     """Write the latent of every sample to a table, or to a ``.h5mu`` with obsm['X_immo'].
+
+    Samples far from the training data are named; the distances of all stand beside a table in
+    ``NAME.distance.tsv``, and in ``obs`` of a ``.h5mu``.
 
     Raises:
         UsageError: If the suffix of ``out`` is unknown.
         OutputError: If ``out`` exists and ``force`` is False, or cannot be written.
     """
     is_mudata = out.suffix == MUDATA_SUFFIX
-    if not is_mudata:
-        table_suffix(out)
     require_free(out, force)
+    if not is_mudata:
+        require_free(beside_table(out), force)
     with chosen_samples(run, cohort, out) as (model, chosen):
         latent = embed_samples(model, chosen.samples)
+        distances = Distances.of(model, chosen.samples)
     if is_mudata:
-        mdata = to_mudata(chosen.samples.table, latent=latent)
-        write_mudata(mdata, out, overwrite=force)
+        samples = chosen.samples.table.join(distance_columns(distances.table()))
+        write_mudata(to_mudata(samples, latent=latent), out, overwrite=force)
     else:
         write_table(latent, out, overwrite=force)
+        found = distances.table()
+        if found is not None:
+            write_table(found, beside_table(out), overwrite=True)
     rows, dims = latent.shape
     return Outcome(
-        {"out": str(out), "samples": rows, "latent_dim": dims},
+        {"out": str(out), "samples": rows, "latent_dim": dims, "far": distances.far()},
         f"{out}: {rows} samples in {dims} latent dimensions",
-        chosen.notices,
+        (*chosen.notices, *distances.notices("their place in the latent means little")),
     )
 
 
@@ -60,15 +71,28 @@ def impute(
     *,
     layers: Sequence[str] | None = None,
     table_format: str = "parquet",
+    level: float | None = None,
+    far: str = "abstain",
     visits: bool = False,
     force: bool = False,
 ) -> Outcome:
     """Write complete layers in original units, and beside them what in them was imputed.
 
-    With ``visits`` what the other visits of a sample's person say is used too.
+    Args:
+        run: Run folder.
+        cohort: New samples; the run's own if None.
+        out: New folder, or ``.h5mu`` file.
+        layers: Layers to complete; None for all.
+        table_format: Format of the tables in a folder.
+        level: Also write intervals that hold this share of such values of new people.
+        far: What to do with samples that are far from all the model knows: 'abstain' leaves
+            what they lack missing, 'keep' imputes it all the same.
+        visits: Use what the other visits of a sample's person say too.
+        force: Replace a file that exists.
 
     Raises:
-        UsageError: If the format or a layer is unknown.
+        UsageError: If the format, a layer, the level or ``far`` is unknown, or the run has no
+            calibration to take intervals from.
         OutputError: If ``out`` exists (a file may be replaced with ``force``).
     """
     suffix = "." + table_format.lstrip(".")
@@ -76,30 +100,41 @@ def impute(
         known = ", ".join(name.lstrip(".") for name in TABLE_SUFFIXES)
         message = f"--format {table_format}: the formats of tables are {known}."
         raise UsageError(message)
+    if far not in DONE:
+        message = f"--far {far}: choose from {', '.join(DONE)}."
+        raise UsageError(message)
+    if level is not None:
+        place_of(level)
     is_mudata = out.suffix == MUDATA_SUFFIX
     require_free(out, force and is_mudata)
-    shares = _Shares()
+    shares = Shares()
     with chosen_samples(run, cohort, out) as (model, chosen):
-        samples = chosen.samples
-        portions = shares.counted(_completed(model, samples, layers, visits))
+        samples, distances = chosen.samples, Distances(model)
+        asked = Asked(layers, level, far == "abstain", visits)
+        portions = shares.counted(completed(model, samples, asked, distances))
         if is_mudata:
-            _require_room(model, samples, layers, out)
+            require_room(model, samples, asked, out)
             complete = joined(list(portions))
             mdata = to_mudata(
-                samples.table,
+                samples.table.join(distance_columns(distances.table())),
                 latent=embed_samples(model, samples),
                 layers=complete.values,
                 imputed=complete.imputed,
+                bounds={"lower": complete.lower, "upper": complete.upper},
             )
             write_mudata(mdata, out, overwrite=force)
         else:
-            write_imputed(out, portions, samples=samples.table, suffix=suffix)
+            write_imputed(
+                out, portions, samples=samples.table, distance=distances.table, suffix=suffix
+            )
     listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.by_layer.items())
     num_samples = len(samples.table)
+    values: dict[str, object] = {"out": str(out), "samples": num_samples}
+    values |= {"imputed_share": shares.by_layer, "interval": level, "far": distances.far()}
     return Outcome(
-        {"out": str(out), "samples": num_samples, "imputed_share": shares.by_layer},
+        values,
         f"{out}: {num_samples} samples; share of values imputed: {listed}",
-        chosen.notices,
+        (*chosen.notices, *distances.notices(DONE[far]), *without_ends(model, asked)),
     )
 
 
@@ -152,47 +187,3 @@ def require_free(out: Path, force: bool) -> None:
             raise
         message = f"{out}: the file exists already. Choose another name, or add --force."
         raise OutputError(message) from error
-
-
-def _completed(
-    model: TrainedModel, samples: Samples, layers: Sequence[str] | None, visits: bool
-) -> Iterator[Imputation]:
-    for portion in samples.portions(visits=visits):
-        yield model.complete(portion.cohort, layers, raw=portion.raw)
-
-
-class _Shares:
-    """Share of the values that were imputed, by layer, counted as they pass by."""
-
-    def __init__(self) -> None:
-        self._imputed: dict[str, int] = {}
-        self._all: dict[str, int] = {}
-
-    def counted(self, portions: Iterable[Imputation]) -> Iterator[Imputation]:
-        for portion in portions:
-            for name, mask in portion.imputed.items():
-                count = int(np.count_nonzero(mask.to_numpy()))
-                self._imputed[name] = self._imputed.get(name, 0) + count
-                self._all[name] = self._all.get(name, 0) + mask.size
-            yield portion
-
-    @property
-    def by_layer(self) -> dict[str, float]:
-        return {name: count / max(self._all[name], 1) for name, count in self._imputed.items()}
-
-
-def _require_room(
-    model: TrainedModel, samples: Samples, layers: Sequence[str] | None, out: Path
-) -> None:
-    """Refuse what does not fit memory: a ``.h5mu`` is written from there."""
-    names = model.layers if layers is None else layers
-    num_features = sum(len(model.layers.get(name, ())) for name in names)
-    size = len(samples.table) * num_features * _IMPUTED_BYTES
-    if size > MOST_MUDATA_BYTES:
-        message = (
-            f"{out}: complete layers of {len(samples.table)} samples and {num_features} features "
-            f"take {size / 1e9:.1f} GB, and an .h5mu file is written from memory, up to "
-            f"{MOST_MUDATA_BYTES / 1e9:g} GB. Name a folder with --out, where tables are written "
-            "some rows at a time, or fewer layers with --layers."
-        )
-        raise UsageError(message)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.analysis.coverage import CoverageResult
 from immo_hpc.analysis.report.text import class_title
 from immo_hpc.analysis.results import AttributionResult, ClassificationResult, ImputationResult
 from immo_hpc.data.cohort import Roles
@@ -39,8 +40,9 @@ class ReportContent:
         classification: Held-out classification.
         imputation: Hide-and-score imputation.
         attribution: Feature attributions.
+        coverage: Whether intervals of imputed values hold what they promise.
         absent: Why a part is not there, one sentence each, by ``training``, ``latent``,
-            ``classification``, ``imputation`` or ``attribution``.
+            ``classification``, ``imputation``, ``coverage`` or ``attribution``.
         config: The resolved configuration, YAML.
         seed: Seed of the run.
         versions: Version of each library that matters, by name.
@@ -62,6 +64,7 @@ class ReportContent:
     classification: ClassificationResult | None = None
     imputation: ImputationResult | None = None
     attribution: AttributionResult | None = None
+    coverage: CoverageResult | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
     seed: int | None = None

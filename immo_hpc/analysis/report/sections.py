@@ -13,6 +13,7 @@ from immo_hpc.analysis.report.believing import (
     trust_table,
 )
 from immo_hpc.analysis.report.content import ReportContent
+from immo_hpc.analysis.report.coverage import coverage_notes, coverage_table
 from immo_hpc.analysis.report.figures.classification import classification_panels
 from immo_hpc.analysis.report.figures.features import direction_words, feature_panels
 from immo_hpc.analysis.report.figures.imputation import imputation_panels
@@ -166,13 +167,19 @@ def _imputation(content: ReportContent) -> Section:
     if result is None or result.scores.empty:
         why = "No samples were held out, so filled-in values could not be checked."
         return _absent(content, "imputation", title, why)
+    tables, notes = [imputation_table(result)], [*result.notices]
+    if content.coverage is not None:
+        tables.append(coverage_table(content.coverage, content.unit))
+        notes += coverage_notes(content.coverage, content.unit)
+    elif "coverage" in content.absent:
+        notes.append(f"Intervals: {content.absent['coverage']}")
     return Section(
         "imputation",
         title,
         (result.verdict,),
         tuple(imputation_panels(result, content.unit)),
-        (imputation_table(result),),
-        notes=tuple(result.notices),
+        tuple(tables),
+        notes=tuple(notes),
     )
 
 

@@ -79,8 +79,7 @@ def restored(
 
 def _composition(layer: LayerPreparation) -> tuple[Composition | None, int]:
     """The composition a layer is, and how many features, the first ones, close it."""
-    transform = layer.transform
-    num_base = len(layer.features)
-    if isinstance(transform, Extended):
-        transform, num_base = transform.base, transform.num_base
-    return (transform, num_base) if isinstance(transform, Composition) else (None, num_base)
+    base, num_base = layer.transform, len(layer.features)
+    if isinstance(layer.transform, Extended):
+        base, num_base = layer.transform.base, layer.transform.num_base
+    return (base, num_base) if isinstance(base, Composition) else (None, num_base)

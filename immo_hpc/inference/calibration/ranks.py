@@ -68,6 +68,36 @@ def upper_limits(
     return np.asarray(ascending[place])
 
 
+def effective_units(beyond: NDArray[np.bool_], person: NDArray[np.str_]) -> float:
+    """How many independent values the values are worth when a share of them is estimated.
+
+    Values of one person are alike, so a share is known less well than from as many values of
+    as many people: by the spread of the people's own shares about their mean (design effect).
+
+    Args:
+        beyond: True for the values that make up the share, ``(value,)``.
+        person: Person of each value, ``(value,)``.
+
+    Returns:
+        Between the number of people and the number of values.
+
+    Example:
+        >>> two = np.array(["ann", "ann", "bob", "bob"])
+        >>> effective_units(np.array([True, False, False, True]), two)
+        4.0
+        >>> effective_units(np.array([True, True, False, False]), two)
+        2.0
+    """
+    _, place, count = np.unique(person, return_inverse=True, return_counts=True)
+    share = np.bincount(place, beyond) / count
+    num_people = len(share)
+    if num_people < 2:
+        return float(num_people)
+    mean = share.mean()
+    variance = max(share.var(ddof=1) / num_people, np.finfo(np.float64).tiny)
+    return float(np.clip(mean * (1 - mean) / variance, num_people, len(beyond)))
+
+
 def column_limits(
     table: NDArray[np.floating[Any]],
     weights: NDArray[np.float64],

@@ -18,7 +18,7 @@ from immo_hpc.data.validate import inspect_cohort
 from immo_hpc.errors import BusyError, CohortError, OutputError, ShardError, UsageError
 from immo_hpc.inference import TrainedModel, forward, samples, tables
 from immo_hpc.lease import hold
-from immo_hpc.workflow import evaluate, explain, opened, reading, use
+from immo_hpc.workflow import evaluate, explain, imputing, opened, reading, use
 from immo_hpc.workflow import subset as subset_module
 from immo_hpc.workflow.prepare import CohortOptions, validate
 from immo_hpc.workflow.report import report_run
@@ -198,7 +198,7 @@ def test_validate_tells_the_same(use_cohort, tmp_path, streamed, monkeypatch):
 def test_mudata_too_large_for_memory_is_refused_before_it_is_made(
     run, use_cohort, tmp_path, streamed, monkeypatch
 ):
-    monkeypatch.setattr(use, "MOST_MUDATA_BYTES", 90 * 15 * 5 - 1)
+    monkeypatch.setattr(imputing, "MOST_MUDATA_BYTES", 90 * 15 * 5 - 1)
     with pytest.raises(UsageError, match=r"90 samples and 15 features take 0\.0 GB.* --out"):
         use.impute(run, use_cohort, tmp_path / "out.h5mu")
     assert streamed == []
