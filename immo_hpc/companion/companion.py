@@ -5,35 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.companion.carried import CarriedRegression, fit_carried_values
-from immo_hpc.companion.layers import LayerProcess, LayerSetting, values_at
-from immo_hpc.companion.values import ValueRegression, ValueSetting, fit_values
+from immo_hpc.companion.layers import LayerProcess, values_at
+from immo_hpc.companion.rules import Mode, Rules, Task
+from immo_hpc.companion.values import ValueRegression, fit_values
 from immo_hpc.companion.weights import Weight
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.visits import SUFFIX, is_visits, with_visits, without_visits
 
-Mode = Literal["plain", "visits"]
-Task = Literal["layers", "values"]
 Table = NDArray[np.float32]
 Foreteller = LayerProcess | ValueRegression | CarriedRegression
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How each layer is foretold in one mode; layers that cannot be are not there.
-
-    Attributes:
-        layers: Setting and weight for samples that lack the layer.
-        values: Setting and weight for single values missing from it.
-    """
-
-    layers: Mapping[str, tuple[LayerSetting, Weight]]
-    values: Mapping[str, tuple[ValueSetting, Weight]]
 
 
 @dataclass(frozen=True)

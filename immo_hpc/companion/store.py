@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from immo_hpc.companion.companion import Companion, Rules
+from immo_hpc.companion.companion import Companion
 from immo_hpc.companion.layers import LayerSetting
 from immo_hpc.companion.reference import SUBJECT, numbered
+from immo_hpc.companion.rules import Rules
 from immo_hpc.companion.values import ValueSetting
 from immo_hpc.companion.weights import Weight
 from immo_hpc.data.cohort import Roles
