@@ -128,7 +128,7 @@ def _explained(learn: Learn, task: Task, retrained: Sequence[Refit]) -> Attribut
         completeness_error=float(gaps.mean()),
         randomised=check_randomised(found.values, random, task.top, explained.sanity_title),
         training_auc=explained.training_auc,
-        notices=(*data.notices, *notices_of(samples, gaps, explained.training_auc, stability)),
+        notices=(*data.notices, *notices_of(samples, gaps, explained.training_auc, stability, again)),
         explained=explained.title,
         completeness_median=float(np.median(gaps)),
         completeness_max=float(gaps.max()),

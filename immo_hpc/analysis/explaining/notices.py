@@ -19,7 +19,7 @@ def notices_of(
     samples: PreparedCohort,
     gaps: NDArray[np.float64],
     training_auc: float,
-    stability: StabilityResult | None,
+    *stabilities: StabilityResult | None,
 ) -> tuple[str, ...]:
     """Layers without samples, gaps, a weak classifier, rankings that others do not share.
 
@@ -27,7 +27,7 @@ def notices_of(
         samples: The explained samples.
         gaps: Of `immo_hpc.analysis.gradients.completeness_gaps`, ``(sample,)``.
         training_auc: AUC inside the training subjects.
-        stability: After refits of the classifier, if there were any.
+        stabilities: After refits of the classifier, and of the network, if there were any.
     """
     notices = [
         f"Layer '{name}' is measured in none of these samples: its features are not ranked."
@@ -45,12 +45,14 @@ def notices_of(
             f"The explained classifier hardly separates unseen subjects (AUC {training_auc:.2f} "
             "inside the training subjects): what it rests on is hardly about the label."
         )
-    if stability is not None:
-        poor = stability.layers[stability.layers["index"] < UNSTABLE]
-        notices += [
-            f"Layer '{row.layer}': the top {row.top} features hardly stay the same in "
-            f"{stability.num_refits} refits (stability {row.index_:.2f}, 1 = always the same, 0 = "
-            "chance). Read single names with care."
-            for row in poor.rename(columns={"index": "index_"}).itertuples()
-        ]
-    return tuple(notices)
+    return (*notices, *(line for each in stabilities if each is not None for line in _poor(each)))
+
+
+def _poor(stability: StabilityResult) -> list[str]:
+    poor = stability.layers[stability.layers["index"] < UNSTABLE]
+    return [
+        f"Layer '{row.layer}': the top {row.top} features hardly stay the same in "
+        f"{stability.num_refits} refits ({stability.kind}): stability {row.index_:.2f}, 1 = always "
+        "the same, 0 = chance. Read single names with care."
+        for row in poor.rename(columns={"index": "index_"}).itertuples()
+    ]

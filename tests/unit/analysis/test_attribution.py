@@ -189,7 +189,7 @@ def test_a_class_baseline_needs_two_classes(make_cohort, model):
     [([0.04, 0.04], False), ([0.02, 0.14], True), ([0.26, *[0.0] * 9], True)],
 )
 def test_attributions_that_do_not_add_up_are_told(cohort, gaps, told):
-    lines = notices_of(cohort, np.array(gaps), 0.9, None)
+    lines = notices_of(cohort, np.array(gaps), 0.9)
     assert any("Attributions miss the change of the score" in line for line in lines) == told
 
 
