@@ -25,6 +25,7 @@ from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.preparation import fit_preparation
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.split import split_samples
+from immo_hpc.data.visits import with_visits
 from immo_hpc.errors import CohortError
 from immo_hpc.estimator.inputs import (
     as_cohort,
@@ -222,7 +223,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         check_is_fitted(self)
         return np.array(self.model_.latent_names, dtype=object)
 
-    def impute(self, X: Any, *, return_mask: bool = False) -> Any:
+    def impute(self, X: Any, *, return_mask: bool = False, visits: bool = False) -> Any:
         """Complete layers for every sample, in the units of ``X``.
 
         Measured values come back exactly as they were. Features that the model left out when
@@ -231,6 +232,8 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         Args:
             X: Samples with any set of the model's layers.
             return_mask: Also return what was imputed.
+            visits: Use what the other samples of a sample's subject in ``X`` say, too; ``X``
+                must name the subjects.
 
         Returns:
             A wide DataFrame for a wide DataFrame; a MuData object for one, with the layer
@@ -242,7 +245,8 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
             CohortError: If a sample has none of the model's layers.
         """
         cohort, prepared = self._prepared(X)
-        result = self.model_.complete(prepared, raw=cohort)
+        shown = with_visits(prepared) if visits else prepared
+        result = self.model_.complete(shown, raw=cohort)
         values = self._contained(X, cohort, prepared, result)
         if not return_mask:
             return values
