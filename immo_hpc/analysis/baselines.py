@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from immo_hpc.analysis.choice import subject_auc
 from immo_hpc.analysis.classifiers import LOGISTIC, Classifier
 from immo_hpc.analysis.experts import Expert, layer_experts
+from immo_hpc.analysis.fusion import product_of
 from immo_hpc.analysis.labels import Fold, LabelledSamples
 from immo_hpc.analysis.methods import Method, Places, on_matrix
-from immo_hpc.analysis.product import fit_product
 from immo_hpc.data.prepared import PreparedCohort
 
 
@@ -41,7 +41,7 @@ def late_fusion(
         (`immo_hpc.analysis.product`). With the last two all samples of a subject get its score.
     """
     layers = layer_experts(cohort, data, folds, seed)
-    told = ", ".join(f"{name}: {layer.choice.setting}" for name, layer in layers.items())
+    told = ", ".join(f"{name}: {layer.setting}" for name, layer in layers.items())
     weights = ", ".join(f"{name}: {layer.weight:.2f}" for name, layer in layers.items())
 
     def plain(fit: Places, score: Places) -> NDArray[np.float64]:
@@ -69,43 +69,6 @@ def late_fusion(
         ),
         product_of(layers, data, folds, seed),
     )
-
-
-def product_of(
-    experts: Mapping[str, Expert], data: LabelledSamples, folds: list[Fold], seed: int
-) -> Method:
-    """The product of ``experts``: their evidence on a subject, weighted and added up."""
-    seen = np.concatenate([score for _, score in folds]) if folds else np.empty(0, dtype=np.int64)
-    keys, subject = _subjects(data, seen)
-    evidence = np.stack(
-        [expert.out_of_fold_evidence(seen, subject, len(keys)) for expert in experts.values()],
-        axis=1,
-    )
-    product = fit_product(evidence, keys[:, 1])
-    told = ", ".join(
-        f"{name}: {weight.mean():.2f}" for name, weight in zip(experts, product.weight, strict=True)
-    )
-
-    def scores(fit: Places, score: Places) -> NDArray[np.float64]:
-        owner, subject = np.unique(data.subject[score], return_inverse=True)
-        evidence = np.stack(
-            [
-                expert.evidence(data, fit, score, subject, len(owner), seed)
-                for expert in experts.values()
-            ],
-            axis=1,
-        )
-        return product.log_odds(evidence)[subject]
-
-    title = "Late fusion by subject, product of experts"
-    return Method("product", title, "baseline", told, float("nan"), scores)
-
-
-def _subjects(data: LabelledSamples, place: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Subjects (and label, where one carries several) of samples, and each sample's place there."""
-    pairs = np.stack([data.subject[place], data.y[place]], axis=1)
-    keys, owner = np.unique(pairs, axis=0, return_inverse=True)
-    return keys, owner.ravel()
 
 
 def _mean_of_layers(
@@ -159,7 +122,7 @@ def _fused_auc(layers: Mapping[str, Expert], data: LabelledSamples, folds: list[
         parts = []
         for layer in layers.values():
             held = np.flatnonzero(layer.place[score] >= 0)
-            scores = layer.choice.out_of_fold[layer.place[score[held]]]
+            scores = layer.out_of_fold[layer.place[score[held]]]
             known = np.isfinite(scores).all(axis=1)
             parts.append((held[known], scores[known]))
         fused = _mean(parts, [1.0] * len(parts), len(score), data)

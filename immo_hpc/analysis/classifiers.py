@@ -134,20 +134,13 @@ def _elastic_net(c: float) -> Factory:
     )
 
 
-def _logistic(c: float, class_weight: str | None = None) -> Factory:
-    return lambda seed: make_pipeline(
-        CommonScale(), LogisticRegression(C=c, class_weight=class_weight, max_iter=5000)
-    )
+def _logistic(c: float) -> Factory:
+    return lambda seed: make_pipeline(CommonScale(), LogisticRegression(C=c, max_iter=5000))
 
 
 _LOGISTIC_C = (1e-4, 1e-3, 1e-2, 1e-1)
 LOGISTIC = Classifier(
     "logistic", "Logistic regression", {f"C={c:g}": _logistic(c) for c in _LOGISTIC_C}
-)
-# With classes that count alike the scores of different folds have a common zero: otherwise a
-# fold that tests many of a class learns from few of it, and ranks them below the others.
-BALANCED_LOGISTIC = Classifier(
-    "logistic", "Logistic regression", {f"C={c:g}": _logistic(c, "balanced") for c in _LOGISTIC_C}
 )
 
 CLASSIFIERS: Mapping[str, Classifier] = {

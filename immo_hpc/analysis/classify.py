@@ -1,8 +1,8 @@
-"""Classification of held-out subjects from the latent, beside raw features and baselines.
+"""Classification of held-out subjects: layers and latent as experts, and what stands beside.
 
-Everything is chosen inside the training subjects: settings, and which classifier is the
-headline. The test subjects are scored once. The split by sample stands beside it as the
-inflated figure it is.
+The headline is fixed beforehand: the product of one expert a layer and one on the latent, whose
+weights are learnt inside the training subjects, as all settings are. The test subjects are scored
+once. The split by sample stands beside it as the inflated figure it is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from immo_hpc.analysis.baselines import late_fusion, layers_only
-from immo_hpc.analysis.choice import class_scores, fitted
 from immo_hpc.analysis.classifiers import CLASSIFIERS, LOGISTIC
+from immo_hpc.analysis.fusion import Fusion, all_experts, fused, product_of
 from immo_hpc.analysis.labels import Fold, LabelledSamples, labelled_samples
 from immo_hpc.analysis.methods import Method, Places, on_matrix
 from immo_hpc.analysis.results import ClassificationResult
@@ -24,6 +24,7 @@ from immo_hpc.analysis.verdicts import classification_verdict
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.errors import UsageError
 
+_TITLE = "Product of experts, layers and latent"
 _REFERENCE = "late_fusion"  # Fixed beforehand: choosing the best baseline on test is peeking.
 
 
@@ -38,9 +39,8 @@ def classify(
     """Learn the label on the training subjects, score it on the test subjects.
 
     Classifiers are fitted to the labelled samples of the train and validation subjects.
-    Settings, and the headline among the classifiers on the latent, are chosen by
-    cross-validation over whole subjects inside them. Intervals are the 95 % bootstrap
-    intervals over test subjects, drawn within each class.
+    Settings and weights are learnt by cross-validation over whole subjects inside them.
+    Intervals are the 95 % bootstrap intervals over test subjects, drawn within each class.
 
     Args:
         latent: Latent of the cohort's samples, ``(sample, latent)``.
@@ -48,7 +48,7 @@ def classify(
         seed: Seed of folds, resamples, the sample split and estimators that draw.
         num_bootstrap: Number of resamples.
         classifiers: Names in `CLASSIFIERS` to use on latent and raw features; None for all.
-            The baselines are always there.
+            The headline and the baselines are always there.
 
     Raises:
         CohortError: As for `labelled_samples`.
@@ -58,50 +58,63 @@ def classify(
     _require_rows(latent, cohort)
     data = labelled_samples(cohort)
     folds = data.folds(seed)
-    methods = _methods(np.asarray(latent, np.float32), cohort, data, folds, names, seed)
-    headline = _headline([method for method in methods if method.source == "latent"])
-    notices = (*data.notices, *_notices(data, folds))
+    latent = np.asarray(latent, np.float32)
+    experts = all_experts(latent, cohort, data, folds, seed)
+    headline = product_of(experts, data, folds, seed, name="fusion", title=_TITLE, source="fused")
+    methods = [headline, *_context(latent, cohort, data, folds, names, seed)]
     side = held_out(data, num_bootstrap, seed)
-    return _result(methods, headline, cohort, data, notices, side)
+    test = data.index[side.test]
+    fusion = fused(experts, data, folds, seed)
+    said = fusion.scores(cohort.take(test), latent[test])
+    probability = fusion.probability(said, side.subject)
+    notices = (*data.notices, *_notices(data, folds))
+    return _result(methods, headline, cohort, data, notices, side, probability)
+
+
+def learn_fusion(latent: NDArray[np.float32], cohort: PreparedCohort, *, seed: int) -> Fusion:
+    """The headline of `classify`, fitted to the training subjects, for new samples.
+
+    Args:
+        latent: Latent of the cohort the model was trained on, ``(sample, latent)``.
+        cohort: That cohort.
+        seed: As given to `classify`.
+
+    Raises:
+        CohortError, UsageError: As `classify`.
+    """
+    _require_rows(latent, cohort)
+    data = labelled_samples(cohort)
+    folds = data.folds(seed)
+    experts = all_experts(np.asarray(latent, np.float32), cohort, data, folds, seed)
+    return fused(experts, data, folds, seed)
 
 
 def predict(
-    result: ClassificationResult,
-    latent: NDArray[np.float32],
-    cohort: PreparedCohort,
-    new_latent: NDArray[np.float32],
-    new_sample_ids: Sequence[str],
-    *,
-    seed: int,
+    fusion: Fusion,
+    scores: NDArray[np.float64],
+    subject: NDArray[np.int64],
+    sample_ids: Sequence[str],
 ) -> pd.DataFrame:
-    """Classes of new samples by the headline classifier whose score ``result`` tells.
+    """Classes of new samples by a fitted fusion: all samples of a subject get its class.
 
     Args:
-        result: Of `classify` on ``latent`` and ``cohort``.
-        latent: Latent of the cohort the model was trained on, ``(sample, latent)``.
-        cohort: That cohort.
-        new_latent: Latent of the new samples, ``(new sample, latent)``.
-        new_sample_ids: Their names, ``(new sample,)``.
-        seed: As given to `classify`.
+        fusion: Of `learn_fusion`.
+        scores: What its experts say of the samples, of `Fusion.scores`,
+            ``(sample, expert, column)``.
+        subject: Subject code of each sample, ``(sample,)``.
+        sample_ids: Their names, ``(sample,)``.
 
     Returns:
-        Index ``sample_id``; columns ``predicted`` and ``score_<class>`` (the positive class
-        only if there are two), on the classifier's own scale: only their order counts.
+        Index ``sample_id``; columns ``predicted`` and ``probability_<class>``.
     """
-    data = labelled_samples(cohort)
-    setting = result.score(result.headline).setting
-    factory = CLASSIFIERS[result.headline].settings[setting]
-    place = np.flatnonzero(data.training)
-    x = np.asarray(latent, np.float32)[data.index[place]]
-    estimator = fitted(factory, x, data.y[place], seed)
-    new = np.asarray(new_latent, np.float32)
-    codes = estimator.predict(new) if len(new) else np.empty(0, dtype=np.int64)
-    table = _score_table(class_scores(estimator, new, data.num_classes), data.classes)
-    table.insert(0, "predicted", [data.classes[code] for code in codes])
-    return table.set_axis(pd.Index(list(new_sample_ids), name="sample_id"), axis=0)
+    probability = fusion.probability(scores, subject)
+    table = _probability_table(probability, fusion.classes)
+    codes = probability.argmax(axis=1)
+    table.insert(0, "predicted", [fusion.classes[code] for code in codes])
+    return table.set_axis(pd.Index(list(sample_ids), name="sample_id"), axis=0)
 
 
-def _methods(
+def _context(
     latent: NDArray[np.float32],
     cohort: PreparedCohort,
     data: LabelledSamples,
@@ -123,11 +136,6 @@ def _methods(
     ]
 
 
-def _headline(on_latent: Sequence[Method]) -> Method:
-    """The best inside the training subjects; the first where nothing could be compared."""
-    return max(on_latent, key=lambda method: np.nan_to_num(method.training_auc, nan=-1.0))
-
-
 def _result(
     methods: Sequence[Method],
     headline: Method,
@@ -135,6 +143,7 @@ def _result(
     data: LabelledSamples,
     notices: Sequence[str],
     side: HeldOut,
+    probability: NDArray[np.float64],
 ) -> ClassificationResult:
     scored = [score(method, side) for method in methods]
     ours = next(item for item in scored if item.method is headline)
@@ -149,15 +158,16 @@ def _result(
         curves=(*curves(ours, side), *curves(reference, side)),
         difference=difference,
         counts=_counts(data),
-        predictions=_predictions(cohort, data, side.test, ours.samples.scores),
+        predictions=_predictions(cohort, data, side.test, ours.samples.scores, probability),
         verdict=classification_verdict(
             rows,
-            headline.name,
+            (headline.name, headline.source),
             difference,
             num_subjects=side.drawn.shape[1],
             are_unseen=not data.num_shared,
         ),
         notices=tuple(notices),
+        headline_source=headline.source,
     )
 
 
@@ -176,10 +186,20 @@ def _score_table(scores: NDArray[np.float64], classes: Sequence[str]) -> pd.Data
     return pd.DataFrame(scores, columns=[f"score_{name}" for name in named])
 
 
+def _probability_table(probability: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(probability, columns=[f"probability_{name}" for name in classes])
+
+
 def _predictions(
-    cohort: PreparedCohort, data: LabelledSamples, test: Places, scores: NDArray[np.float64]
+    cohort: PreparedCohort,
+    data: LabelledSamples,
+    test: Places,
+    scores: NDArray[np.float64],
+    probability: NDArray[np.float64],
 ) -> pd.DataFrame:
-    table = _score_table(scores, data.classes)
+    table = pd.concat(
+        [_score_table(scores, data.classes), _probability_table(probability, data.classes)], axis=1
+    )
     table.insert(0, "subject", cohort.subjects.to_numpy()[data.index[test]])
     table.insert(1, "label", [data.classes[code] for code in data.y[test]])
     ids = [cohort.sample_ids[place] for place in data.index[test]]
@@ -195,8 +215,8 @@ def _notices(data: LabelledSamples, folds: list[Fold]) -> tuple[str, ...]:
         )
     if not folds:
         notices.append(
-            "A class has fewer than two training subjects: settings and headline could not be "
-            "chosen by cross-validation, the middle setting and the first classifier stand."
+            "A class has fewer than two training subjects: settings and the weights of experts "
+            "could not be learnt by cross-validation; middle settings and equal weights stand."
         )
     pairs = np.unique(np.stack([data.subject, data.y]), axis=1)
     changing = int((np.bincount(pairs[0]) > 1).sum())

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from immo_hpc.data.cohort import Roles, subjects_of
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.split import subject_folds
 from immo_hpc.errors import CohortError
@@ -88,7 +89,7 @@ def labelled_samples(cohort: PreparedCohort) -> LabelledSamples:
     training = np.isin(cohort.split, ("train", "validation"))
     where = f"label column '{label}'"
     _require_classes(texts[known], where, "all samples with a label")
-    owner = _owners(cohort)
+    owner = _owners(cohort.samples, cohort.roles)
     _require_subjects(owner[known], cohort.roles.subject)
     _require_classes(texts[known & training], where, "the training subjects (train, validation)")
     learnt = known & np.isin(texts, np.unique(texts[known & training]))
@@ -127,10 +128,15 @@ def _label_column(cohort: PreparedCohort) -> tuple[str, pd.Series]:
     return label, cohort.samples[label]
 
 
-def _owners(cohort: PreparedCohort) -> NDArray[np.str_]:
+def owner_codes(samples: pd.DataFrame, roles: Roles) -> NDArray[np.int64]:
+    """Code of each sample's subject, ``(sample,)``; a sample without one is its own."""
+    return np.asarray(pd.factorize(_owners(samples, roles))[0], dtype=np.int64)
+
+
+def _owners(samples: pd.DataFrame, roles: Roles) -> NDArray[np.str_]:
     """Subject of each sample as text; a sample without one is its own."""
-    subjects = cohort.subjects
-    own = pd.Series(cohort.samples.index, index=subjects.index)
+    subjects = subjects_of(samples, roles)
+    own = pd.Series(samples.index, index=subjects.index)
     return np.asarray(subjects.where(subjects.notna(), own).astype(str))
 
 

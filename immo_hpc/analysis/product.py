@@ -65,7 +65,7 @@ def fit_product(evidence: Array, y: NDArray[np.int64]) -> Product:
         y: Class codes, ``(subject,)``; with one column, class 1 against class 0.
 
     Returns:
-        The product; equal weights where ``y`` has a single class.
+        The product; equal weights where ``y`` has a single class or nobody was scored.
     """
     known = np.isfinite(evidence)
     count = np.maximum(known.sum(axis=0), 1)
@@ -85,7 +85,7 @@ def fit_product(evidence: Array, y: NDArray[np.int64]) -> Product:
 def _weights(z: Array, is_positive: NDArray[np.bool_]) -> tuple[float, Array]:
     """Intercept and weights >= 0 of a balanced, penalised logistic regression."""
     number, share = len(is_positive), is_positive.mean() if len(is_positive) else 0.0
-    if not 0 < share < 1:
+    if not 0 < share < 1 or not z.any():
         return 0.0, np.ones(z.shape[1])
     counts = np.where(is_positive, 0.5 / share, 0.5 / (1 - share))
     x = np.concatenate([np.ones((number, 1)), z], axis=1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # They hold an `Interval`.
         StabilityResult,
     )
 
-Source = Literal["latent", "raw", "baseline"]
+Source = Literal["latent", "raw", "fused", "baseline"]
 Task = Literal["values", "layers"]
 
 
@@ -50,7 +50,8 @@ class MethodScore:
         name: Short name, such as ``svm`` or ``late_fusion``; unique within a ``source``.
         title: Name for people.
         source: What it saw: the latent, the raw features (prepared z-scores, missing values
-            filled with the training mean), or 'baseline' for the baselines of their own kind.
+            filled with the training mean), 'fused' for the layers and the latent as experts of
+            one product, or 'baseline' for the baselines of their own kind.
         setting: The setting chosen inside the training subjects, as text.
         training_auc: Mean AUC over folds of grouped cross-validation inside the training
             subjects, subject level; NaN where nothing was chosen by it.
@@ -100,8 +101,8 @@ class ClassificationResult:
     Attributes:
         label: Column that was classified.
         classes: Its values, sorted; of two, the positive class stands last.
-        headline: `MethodScore.name` of the classifier on the latent that was chosen inside
-            the training subjects; all others are context.
+        headline: `MethodScore.name` of the method that speaks for the model; it was fixed, or
+            chosen inside the training subjects, and all others are context.
         scores: Every method: classifiers on the latent, on raw features, then baselines.
         curves: ROC curves of the headline on the latent and of late fusion, at both levels.
         difference: Subject-level AUC of the headline minus that of late fusion, with the
@@ -109,10 +110,11 @@ class ClassificationResult:
         counts: One row a side ('training', 'test') and class: columns ``side``, ``class``,
             ``samples``, ``subjects``.
         predictions: One row a labelled test sample: index ``sample_id``; columns ``subject``,
-            ``label``, and ``score_<class>`` of the headline (the positive class only if there
-            are two classes).
+            ``label``, ``score_<class>`` of the headline (the positive class only if there are
+            two classes), and ``probability_<class>`` where the headline gives probabilities.
         verdict: Plain words: what was reached and whether a simple baseline does better.
         notices: What a reader must know, as sentences.
+        headline_source: `MethodScore.source` of the headline.
     """
 
     label: str
@@ -125,6 +127,16 @@ class ClassificationResult:
     predictions: pd.DataFrame
     verdict: str
     notices: tuple[str, ...] = ()
+    headline_source: Source = "latent"
+
+    @property
+    def head(self) -> MethodScore:
+        """The row of the headline."""
+        return self.score(self.headline, self.headline_source)
+
+    def is_headline(self, score: MethodScore) -> bool:
+        """True for the row of the headline."""
+        return (score.name, score.source) == (self.headline, self.headline_source)
 
     def score(self, name: str, source: Source = "latent") -> MethodScore:
         """The row of one method.
@@ -146,7 +158,7 @@ class ClassificationResult:
                 "name": score.name,
                 "title": score.title,
                 "source": score.source,
-                "headline": score.source == "latent" and score.name == self.headline,
+                "headline": self.is_headline(score),
                 "setting": score.setting,
                 "training_auc": score.training_auc,
             }

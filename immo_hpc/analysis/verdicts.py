@@ -7,30 +7,31 @@ from typing import Any
 
 import pandas as pd
 
-from immo_hpc.analysis.results import Interval, MethodScore
+from immo_hpc.analysis.results import Interval, MethodScore, Source
 
 
 def classification_verdict(
     scores: Sequence[MethodScore],
-    headline: str,
+    headline: tuple[str, Source],
     difference: Interval,
     *,
     num_subjects: int,
     are_unseen: bool,
 ) -> str:
-    """Whether a simple baseline classifies unseen subjects better than the latent.
+    """Whether a simple baseline classifies unseen subjects better than the headline.
 
     Args:
         scores: Every method.
-        headline: Name of the chosen classifier on the latent.
+        headline: Its name and source.
         difference: Its subject-level AUC minus that of late fusion.
         num_subjects: Number of test subjects.
         are_unseen: False if some of them stand on the training side too.
     """
-    ours = next(s for s in scores if (s.name, s.source) == (headline, "latent"))
+    ours = next(s for s in scores if (s.name, s.source) == headline)
     fusion = next(s for s in scores if s.name == "late_fusion")
+    what = "the latent" if ours.source == "latent" else "the model"
     lines = [
-        f"On {num_subjects} {'unseen' if are_unseen else 'partly known'} subjects the latent "
+        f"On {num_subjects} {'unseen' if are_unseen else 'partly known'} subjects {what} "
         f"({ours.title}) reaches an AUC of {ours.subject_auc}, and a logistic "
         f"regression per layer, averaged, {fusion.subject_auc}: {_compared(difference)}"
     ]
@@ -38,7 +39,7 @@ def classification_verdict(
         f"{s.title} on {'the raw features' if s.source == 'raw' else 'the layers'} "
         f"({s.subject_auc.value:.2f})"
         for s in sorted(scores, key=lambda s: -s.subject_auc.value)
-        if s.source != "latent" and s.subject_auc.value > ours.subject_auc.value
+        if s.source not in ("latent", "fused") and s.subject_auc.value > ours.subject_auc.value
     ]
     if ahead:
         lines.append(
@@ -48,7 +49,7 @@ def classification_verdict(
     else:
         lines.append("No method that does without the latent stands above it here.")
     if ours.subject_auc.lower <= 0.5 <= ours.subject_auc.upper:
-        lines.append("Chance (0.5) lies inside the latent's interval.")
+        lines.append("Chance (0.5) lies inside its interval.")
     lines.append(
         f"Sample by sample its AUC is {ours.sample_auc.value:.2f}; split by sample instead of "
         f"by subject it would show {ours.sample_split_auc:.2f}."
@@ -59,13 +60,13 @@ def classification_verdict(
 def _compared(difference: Interval) -> str:
     told = f"difference {difference.value:+.2f} [{difference.lower:+.2f}, {difference.upper:+.2f}]"
     if difference.lower > 0:
-        return f"the latent is better ({told})."
+        return f"the model is better ({told})."
     if difference.upper < 0:
         return f"the simple baseline is better ({told})."
     if difference.value < 0:
         return f"the simple baseline is ahead, within chance ({told})."
     if difference.value > 0:
-        return f"the latent is ahead, within chance ({told})."
+        return f"the model is ahead, within chance ({told})."
     return f"neither is ahead ({told})."
 
 

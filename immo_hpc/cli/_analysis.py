@@ -19,11 +19,12 @@ def classify(
     out: Annotated[Path | None, _OUT] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Classify held-out people, or the samples of a new cohort, from the latent.
+    """Classify held-out people, or the samples of a new cohort.
 
-    Without COHORT: seven classifiers on the latent and on raw features, and simple
-    baselines, learnt on training people and scored on held-out ones. With COHORT: the
-    classifier that was chosen inside the training people predicts the new samples.
+    Without COHORT: a product of experts on the layers and the latent, and beside it seven
+    classifiers on the latent and on raw features and simple baselines, learnt on training
+    people and scored on held-out ones. With COHORT: the product predicts the new samples,
+    with probabilities.
 
     Example: immo classify run --out classification
     """

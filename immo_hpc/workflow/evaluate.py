@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from immo_hpc.analysis.classify import classify, predict
+from immo_hpc.analysis.classify import classify, learn_fusion, predict
 from immo_hpc.analysis.imputation import score_imputation
+from immo_hpc.analysis.labels import owner_codes
 from immo_hpc.analysis.results import ClassificationResult, ImputationResult
 from immo_hpc.files import new_folder, require_absent, write_text
-from immo_hpc.inference import embed_samples, write_table
+from immo_hpc.inference import write_table
 from immo_hpc.workflow.distances import Distances, distance_columns
 from immo_hpc.workflow.opened import OpenRun, new_cohort, open_run
 from immo_hpc.workflow.outcome import Outcome
@@ -37,7 +39,7 @@ def classify_run(run: Path, out: Path | None = None) -> Outcome:
 
 
 def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
-    """Predict the label of new samples with the classifier chosen inside the training people.
+    """Predict the label of new samples by the headline of the run's classification.
 
     Raises:
         CohortError: If the run has no label to learn, or the new cohort cannot be used.
@@ -46,23 +48,28 @@ def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
     if out is not None:
         require_absent(out)
     opened = open_run(run)
-    with new_cohort(opened.model, cohort, _beside(out, cohort)) as chosen:
-        new = embed_samples(opened.model, chosen.samples)
-        distances = Distances.of(opened.model, chosen.samples)
     samples, latent, seed = opened.analysed, opened.analysed_latent, opened.model.config.seed
     result = classify(latent, samples.cohort, seed=seed)
-    table = predict(result, latent, samples.cohort, new.to_numpy(), list(new.index), seed=seed)
+    fusion = learn_fusion(latent, samples.cohort, seed=seed)
+    with new_cohort(opened.model, cohort, _beside(out, cohort)) as chosen:
+        scores = [
+            fusion.scores(portion.cohort, opened.model.embed(portion.cohort))
+            for portion in chosen.samples.portions()
+        ]
+        distances = Distances.of(opened.model, chosen.samples)
+    new, roles = chosen.samples.table, chosen.samples.roles
+    table = predict(fusion, np.concatenate(scores), owner_codes(new, roles), [*map(str, new.index)])
     table = table.join(distance_columns(distances.table()))
     if out is not None:
         with new_folder(out) as folder:
             write_table(table, folder / "predictions.csv")
-    score = result.score(result.headline)
+    score = result.head
     counts = {str(name): int(n) for name, n in table["predicted"].value_counts().items()}
     shown = table.head(20).to_string(float_format=lambda value: f"{value:.3f}")
     text = (
         f"{len(table)} new samples, label '{result.label}': "
         + ", ".join(f"{name} {n}" for name, n in counts.items())
-        + f"\nby {score.title} on the latent, whose AUC on held-out people of the run is "
+        + f"\nby {score.title}, whose AUC on held-out people of the run is "
         + f"{score.subject_auc}\n{shown}"
         + (f"\n... and {len(table) - 20} more (see --out)" if len(table) > 20 else "")
     )
@@ -111,7 +118,7 @@ def classification_text(result: ClassificationResult) -> str:
     )
     lines = [f"label '{result.label}', held-out people:", header]
     for score in result.scores:
-        mark = "*" if (score.source, score.name) == ("latent", result.headline) else " "
+        mark = "*" if result.is_headline(score) else " "
         name = f"{score.title}, {score.source}"
         lines.append(
             f"{mark} {name:<44} {score.subject_auc!s:<20} {score.sample_auc!s:<20} "

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from immo_hpc.analysis.accuracy import feature_table
 from immo_hpc.analysis.bootstrap import Ranked, by_subject
-from immo_hpc.analysis.compare.calibration import Platt, fit_platt
 from immo_hpc.analysis.compare.contender import Contender, LabelTask, Learnt, Table
 from immo_hpc.analysis.compare.trial import Trial
 from immo_hpc.analysis.jsonable import jsonable
 from immo_hpc.analysis.labels import LabelledSamples, labelled_samples
 from immo_hpc.analysis.methods import Method, Places
+from immo_hpc.analysis.platt import Platt, fit_platt
 from immo_hpc.data.prepared import PreparedCohort
 
 Result = TypeVar("Result")

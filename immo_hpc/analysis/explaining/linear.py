@@ -130,9 +130,12 @@ class ProductClassifier:
 def product_classifier(
     cohort: PreparedCohort, data: LabelledSamples, seed: int, baseline: Baseline | None = None
 ) -> ProductClassifier:
-    """Learn the product inside the training subjects, as `immo classify` does."""
+    """Learn the product inside the training subjects, as `immo classify` does.
+
+    Its experts read values alone: one that reads ranks within the sample is not linear in values.
+    """
     folds = data.folds(seed)
-    experts = layer_experts(cohort, data, folds, seed)
+    experts = layer_experts(cohort, data, folds, seed, views=("values",))
     keys, evidence = _out_of_fold(experts, data, folds)
     product = fit_product(evidence, keys[:, 1])
     weight, offset = _linear(cohort, experts, product, data, np.flatnonzero(data.training), seed)

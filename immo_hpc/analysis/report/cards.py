@@ -37,7 +37,7 @@ def cards(content: ReportContent) -> list[Card]:
     result = content.classification
     if result is None:
         return [*found, Card("held-out AUC", "none", "no classification")]
-    auc = result.score(result.headline).subject_auc
+    auc = result.head.subject_auc
     spread = f"95 % interval {number(auc.lower)} to {number(auc.upper)}" if is_known(auc) else ""
     found.append(Card(f"AUC, {content.unit} held out", number(auc.value), spread))
     rival = best_rival(result)

@@ -16,7 +16,12 @@ from immo_hpc.analysis.results import (
     Interval,
 )
 
-_SOURCES = {"latent": "latent", "raw": "raw", "baseline": "baseline"}
+_SOURCES = {
+    "fused": "layers, latent",
+    "latent": "latent",
+    "raw": "raw",
+    "baseline": "baseline",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def classification_table(result: ClassificationResult, unit: str, *, has_repeats
     scores = sorted(
         result.scores,
         key=lambda score: (
-            (score.name, score.source) != (result.headline, "latent"),
+            not result.is_headline(score),
             place[score.source],
             -score.subject_auc.value if math.isfinite(score.subject_auc.value) else math.inf,
         ),

@@ -55,8 +55,8 @@ def is_known(interval: Interval) -> bool:
 
 def method_title(score: MethodScore) -> str:
     """Title of a method with what it saw."""
-    saw = {"latent": " on the latent", "raw": " on raw features", "baseline": ""}
-    return score.title + saw[score.source]
+    saw = {"latent": " on the latent", "raw": " on raw features"}
+    return score.title + saw.get(score.source, "")
 
 
 def class_title(label: str, value: str) -> str:

@@ -7,7 +7,8 @@ import pytest
 
 from immo_hpc.analysis.choice import class_scores, fitted
 from immo_hpc.analysis.classifiers import CLASSIFIERS, CommonScale
-from immo_hpc.analysis.classify import classify, predict
+from immo_hpc.analysis.classify import classify, learn_fusion, predict
+from immo_hpc.analysis.labels import owner_codes
 from immo_hpc.errors import CohortError, UsageError
 
 QUICK = ("ridge", "elastic_net", "lda")
@@ -37,9 +38,9 @@ def test_every_classifier_separates_what_is_separable(make_cohort):
 
 
 def test_noise_is_not_separated(make_cohort):
-    cohort = make_cohort(signal=0.0, num_subjects=60)
+    cohort = make_cohort(signal=0.0, num_subjects=60, seed=2)
     result = classify(_latent(cohort), cohort, seed=0, classifiers=QUICK)
-    headline = result.score(result.headline)
+    headline = result.head
     assert headline.subject_auc.lower <= 0.5 <= headline.subject_auc.upper
     assert "Chance (0.5) lies inside" in result.verdict
     assert result.difference.lower <= 0 <= result.difference.upper
@@ -68,7 +69,7 @@ def test_choices_do_not_see_the_test_labels(make_cohort):
         np.testing.assert_equal(first.training_auc, second.training_auc)
     columns = ["score_control"]
     pd.testing.assert_frame_equal(one.predictions[columns], other.predictions[columns])
-    assert one.score(one.headline).subject_auc != other.score(one.headline).subject_auc
+    assert one.head.subject_auc != other.head.subject_auc
 
 
 def test_test_rows_are_not_used_in_fitting(make_cohort):
@@ -83,8 +84,11 @@ def test_test_rows_are_not_used_in_fitting(make_cohort):
     for name in QUICK:
         assert one.score(name).training_auc == other.score(name).training_auc
         assert one.score(name).setting == other.score(name).setting
-    pd.testing.assert_frame_equal(one.predictions.iloc[1:], other.predictions.iloc[1:])
-    assert one.predictions.iloc[0, 2] != other.predictions.iloc[0, 2]
+    # All samples of a subject have its score.
+    mine = one.predictions["subject"] == one.predictions["subject"].iloc[0]
+    pd.testing.assert_frame_equal(one.predictions[~mine], other.predictions[~mine])
+    changed = one.predictions["score_control"] != other.predictions["score_control"]
+    assert changed[mine].all()
 
 
 def test_two_runs_are_equal(make_cohort):
@@ -98,11 +102,11 @@ def test_several_classes(make_cohort):
     result = classify(_latent(cohort), cohort, seed=0, num_bootstrap=50)
     assert result.classes == ("x", "y", "z")
     assert list(result.predictions.columns) == ["subject", "label"] + [
-        f"score_{name}" for name in "xyz"
+        f"{what}_{name}" for what in ("score", "probability") for name in "xyz"
     ]
     # The class in the middle is not linearly separable from the rest.
     assert result.score("late_fusion", "baseline").subject_auc.lower > 0.6
-    assert result.score(result.headline).subject_auc.lower > 0.6
+    assert result.head.subject_auc.lower > 0.6
     assert all(np.isfinite(curve.true_positive).all() for curve in result.curves)
 
 
@@ -131,18 +135,19 @@ def test_a_tiny_class_is_borne(make_cohort):
     result = classify(_latent(cohort), _with_labels(cohort, labels), seed=0, num_bootstrap=20)
     assert any("fewer than two training subjects" in notice for notice in result.notices)
     # With a single case there is nothing to fit: everybody scores alike.
-    assert result.score(result.headline).subject_auc.value == 0.5
+    assert result.head.subject_auc.value == 0.5
 
 
 def test_the_result_is_json_and_its_table_complete(make_cohort):
     cohort = make_cohort(num_subjects=24)
     result = classify(_latent(cohort), cohort, seed=0, num_bootstrap=20, classifiers=["ridge"])
     text = json.dumps(result.to_dict(), allow_nan=False)
-    assert json.loads(text)["headline"] == "ridge"
+    assert json.loads(text)["headline"] == "fusion"
     table = result.table
-    assert table.loc[table["headline"], "name"].tolist() == ["ridge"]
+    assert table.loc[table["headline"], "name"].tolist() == ["fusion"]
     kinds = list(zip(table["name"], table["source"], strict=True))
     assert kinds == [
+        ("fusion", "fused"),
         ("ridge", "latent"),
         ("ridge", "raw"),
         ("random_forest", "raw"),
@@ -193,13 +198,19 @@ def test_predict_uses_the_classifier_that_was_scored(make_cohort):
     latent = _latent(cohort)
     result = classify(latent, cohort, seed=0, num_bootstrap=20, classifiers=QUICK)
     test = np.flatnonzero(cohort.split == "test")
-    ids = [cohort.sample_ids[place] for place in test]
-    table = predict(result, latent, cohort, latent[test], ids, seed=0)
-    pd.testing.assert_series_equal(table["score_control"], result.predictions["score_control"])
-    np.testing.assert_array_equal(
-        table["predicted"], np.where(table["score_control"] > 0, "control", "case")
-    )
-    assert predict(result, latent, cohort, latent[:0], [], seed=0).empty
+    fusion = learn_fusion(latent, cohort, seed=0)
+    new, ids = cohort.take(test), [cohort.sample_ids[place] for place in test]
+    subject = owner_codes(new.samples, new.roles)
+    table = predict(fusion, fusion.scores(new, latent[test]), subject, ids)
+    columns = ["probability_case", "probability_control"]
+    pd.testing.assert_frame_equal(table[columns], result.predictions[columns])
+    expected = np.where(table["probability_control"] > 0.5, "control", "case")
+    np.testing.assert_array_equal(table["predicted"], expected)
+    assert table.groupby(subject)["probability_case"].nunique().eq(1).all()
+    nobody = new.take([])
+    none = predict(fusion, fusion.scores(nobody, latent[:0]), subject[:0], [])
+    assert none.empty
+    assert list(none.columns) == ["predicted", *columns]
 
 
 def test_a_split_by_sample_is_said(make_cohort):

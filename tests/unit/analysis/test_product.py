@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from immo_hpc.analysis.baselines import late_fusion
 from immo_hpc.analysis.bootstrap import Ranked, auc, by_subject
+from immo_hpc.analysis.experts import layer_experts
+from immo_hpc.analysis.fusion import Learning, product_of
 from immo_hpc.analysis.labels import labelled_samples
 from immo_hpc.analysis.product import fit_product
 
@@ -83,18 +84,20 @@ def _subject_auc(method, data):
 
 
 def test_it_leaves_a_layer_of_noise_aside(make_cohort):
-    product, mean = [], []
+    values, weights = [], []
     for seed in range(6):
         cohort = make_cohort(seed=seed, num_subjects=60, signal=1.0, missing=0.3)
         cohort.layers["b"].values[:] = np.random.default_rng(seed).normal(
             size=cohort.layers["b"].values.shape
         )
         data = labelled_samples(cohort)
-        methods = {m.name: m for m in late_fusion(cohort, data, data.folds(seed), seed)}
-        product.append(_subject_auc(methods["product"], data))
-        mean.append(_subject_auc(methods["late_fusion"], data))
-    assert np.mean(product) > 0.8
-    assert np.mean(product) >= np.mean(mean) - 0.01
+        folds = data.folds(seed)
+        experts = layer_experts(cohort, data, folds, seed)
+        weights.append(Learning.of(experts, data).product(np.flatnonzero(data.training)).weight)
+        values.append(_subject_auc(product_of(experts, data, folds, seed), data))
+    assert np.mean(values) > 0.75
+    on_signal, on_noise = np.mean(weights, axis=0)[:, 0]
+    assert on_noise < 0.35 * on_signal
 
 
 def test_permuted_labels_give_chance(make_cohort):
@@ -106,6 +109,7 @@ def test_permuted_labels_give_chance(make_cohort):
         label = dict(zip(people, np.array(["control", "case"])[drawn], strict=True))
         cohort.samples["label"] = cohort.samples["person"].map(label)
         data = labelled_samples(cohort)
-        methods = {m.name: m for m in late_fusion(cohort, data, data.folds(seed), seed)}
-        values.append(_subject_auc(methods["product"], data))
+        folds = data.folds(seed)
+        experts = layer_experts(cohort, data, folds, seed)
+        values.append(_subject_auc(product_of(experts, data, folds, seed), data))
     assert 0.4 < np.mean(values) < 0.6

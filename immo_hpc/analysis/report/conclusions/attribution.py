@@ -26,7 +26,7 @@ def about_attribution(
             f"The attributions miss {result.completeness_error:.0%} of the scores they should "
             "add up to; read them as a rough order."
         )
-    headline = None if classification is None else classification.score(classification.headline)
+    headline = None if classification is None else classification.head
     if headline is not None and not headline.subject_auc.lower > 0.5:
         may_not.append("They explain a classifier that is not shown to be better than chance.")
         return Conclusions((), tuple(may_not))

@@ -26,7 +26,7 @@ def best_rival(result: ClassificationResult) -> MethodScore | None:
     rivals = [
         score
         for score in result.scores
-        if score.source != "latent" and math.isfinite(score.subject_auc.value)
+        if score.source not in ("latent", "fused") and math.isfinite(score.subject_auc.value)
     ]
     return max(rivals, key=lambda score: score.subject_auc.value, default=None)
 
@@ -34,20 +34,20 @@ def best_rival(result: ClassificationResult) -> MethodScore | None:
 def rival_wins(result: ClassificationResult) -> bool:
     """True if some method without the latent reaches a higher AUC than the headline."""
     rival = best_rival(result)
-    own = result.score(result.headline).subject_auc.value
+    own = result.head.subject_auc.value
     return rival is not None and not rival.subject_auc.value <= own
 
 
 def about_classes(result: ClassificationResult, unit: str) -> Conclusions:
     """Whether held-out ``unit`` are told apart better than by chance, and how surely."""
-    score = result.score(result.headline)
+    score = result.head
     auc = score.subject_auc
     test = result.counts[result.counts["side"] == "test"]
     counts = zip(test["class"], test["subjects"], strict=True)
     titles = [class_title(result.label, name) for name in result.classes]
     people = listed([f"{count} {class_title(result.label, name)}" for name, count in counts])
     told = (
-        f"On held-out {unit} ({people}), the {score.title} on the latent tells "
+        f"On held-out {unit} ({people}), {method_title(score)} tells "
         f"{listed(titles)} apart with an AUC of {spelled_out(auc)}"
     )
     may: list[str] = []
@@ -84,7 +84,7 @@ def about_rivals(result: ClassificationResult, unit: str) -> Conclusions:
             may.append(f"No method without the latent did better here; the nearest was: {named}.")
     if is_known(difference):
         told = (
-            "latent minus late fusion (one model a layer, averaged) "
+            f"{method_title(result.head)} minus late fusion (one model a layer, averaged) "
             f"{spelled_out(difference, sign=True)}"
         )
         if difference.lower > 0:
@@ -98,7 +98,7 @@ def about_rivals(result: ClassificationResult, unit: str) -> Conclusions:
 
 def about_inflation(result: ClassificationResult, *, has_repeats: bool) -> Conclusions:
     """Whether a split by sample would have promised more."""
-    score = result.score(result.headline)
+    score = result.head
     # Both over samples: averaging within people is another gain, not this one.
     inflated, honest = score.sample_split_auc, score.sample_auc.value
     if not has_repeats or not (math.isfinite(inflated) and math.isfinite(honest)):

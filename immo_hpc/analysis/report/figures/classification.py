@@ -23,7 +23,12 @@ from immo_hpc.analysis.report.figures.svg import (
 from immo_hpc.analysis.report.text import method_title, number, spelled_out
 from immo_hpc.analysis.results import ClassificationResult, MethodScore, RocCurve
 
-_SOURCES = {"latent": "on the latent:", "raw": "on the raw features:", "baseline": "baselines:"}
+_SOURCES = {
+    "fused": "layers and latent:",
+    "latent": "on the latent:",
+    "raw": "on the raw features:",
+    "baseline": "baselines:",
+}
 _ROW = 20.0
 # Room of a title by its number of lines, in rows.
 _ROOM = {1: 1.0, 2: 1.55, 3: 2.15}
@@ -49,7 +54,9 @@ def classification_panels(
 def _roc_panel(result: ClassificationResult, unit: str) -> Panel | None:
     curves = [curve for curve in result.curves if curve.level == "subject"]
     curves = [curve for curve in curves if np.isfinite(curve.true_positive).all()]
-    curves.sort(key=lambda curve: (curve.source, curve.name) != ("latent", result.headline))
+    curves.sort(
+        key=lambda curve: (curve.name, curve.source) != (result.headline, result.headline_source)
+    )
     if not curves:
         return None
     entries = [(curve, *_curve_label(result, curve)) for curve in curves]
@@ -115,7 +122,7 @@ def _auc_panel(result: ClassificationResult, unit: str, has_repeats: bool) -> Pa
         axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
         axes.set_yticks(places, names, linespacing=1.0)
         for tick, entry in zip(axes.get_yticklabels(), rows, strict=True):
-            is_headline = isinstance(entry, MethodScore) and _is_headline(result, entry)
+            is_headline = isinstance(entry, MethodScore) and result.is_headline(entry)
             tick.set(
                 fontweight="bold" if is_headline else "normal",
                 color=MUTED if isinstance(entry, str) else INK,
@@ -157,10 +164,6 @@ def _draw_score(axes: Any, place: float, score: MethodScore, keys: tuple[str, st
     label = keys[1] if is_first else None
     style = {"markerfacecolor": "none", "markeredgecolor": PALETTE[1], "linestyle": "none"}
     axes.plot(score.sample_split_auc, place, "s", markersize=6, label=label, **style)
-
-
-def _is_headline(result: ClassificationResult, score: MethodScore) -> bool:
-    return (score.name, score.source) == (result.headline, "latent")
 
 
 def _lowest(result: ClassificationResult) -> list[float]:

@@ -10,7 +10,6 @@ from immo_hpc.analysis.compare.calibration import (
     brier,
     calibration_error,
     calibration_slope,
-    fit_platt,
 )
 from immo_hpc.analysis.compare.page import render_comparison
 from immo_hpc.analysis.compare.registry import CONTENDERS
@@ -186,13 +185,3 @@ def test_calibration_of_true_probabilities_is_good_and_of_doubled_odds_is_not():
     assert calibration_error(right, y) < 0.02 < calibration_error(sure, y)
     assert brier(right, y) < brier(sure, y)
     assert np.isnan(calibration_slope(np.full(4, 0.5), np.array([0, 1, 0, 1])))
-
-
-def test_platt_scaling_finds_the_odds():
-    generator = np.random.default_rng(1)
-    scores = generator.normal(size=5000)
-    y = (generator.random(5000) < 1 / (1 + np.exp(-(3 * scores - 1)))).astype(int)
-    platt = fit_platt(scores, y)
-    probability = platt.probability(np.array([0.0, 1.0]))
-    np.testing.assert_allclose(probability, 1 / (1 + np.exp([1.0, -2.0])), atol=0.03)
-    assert fit_platt(np.empty(0), np.empty(0, int)).probability(np.array([3.0]))[0] == 0.5

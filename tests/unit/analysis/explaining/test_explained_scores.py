@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from immo_hpc.analysis.baselines import product_of
 from immo_hpc.analysis.experts import layer_experts
 from immo_hpc.analysis.explaining.latent import latent_classifier, person_folds
 from immo_hpc.analysis.explaining.linear import least_weights, product_classifier
 from immo_hpc.analysis.explaining.people import owners, person_means
+from immo_hpc.analysis.fusion import product_of
 from immo_hpc.analysis.labels import labelled_samples
 
 
@@ -29,7 +29,8 @@ def test_the_explained_product_is_the_one_that_classifies(make_cohort, drop_valu
     cohort = drop_values(make_cohort(classes=classes, signal=2.0, num_subjects=60))
     data = labelled_samples(cohort)
     folds = data.folds(0)
-    method = product_of(layer_experts(cohort, data, folds, 0), data, folds, 0)
+    experts = layer_experts(cohort, data, folds, 0, views=("values",))
+    method = product_of(experts, data, folds, 0)
     train, test = np.flatnonzero(data.training), np.flatnonzero(~data.training)
     explained = product_classifier(cohort, data, 0)
     found = explained.scores(cohort.take(data.index[test]))
