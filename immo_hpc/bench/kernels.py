@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from immo_hpc.bench import kernels_contenders as contenders
-from immo_hpc.bench.kernels_cases import Case, Problem, cases, make_problem, moved_bytes
+from immo_hpc.bench.kernels_cases import OPS, Case, Problem, cases, make_problem, moved_bytes
 from immo_hpc.bench.kernels_check import fault
 from immo_hpc.bench.kernels_claims import Claim, claims_of
 from immo_hpc.bench.kernels_render import table
@@ -28,7 +28,7 @@ from immo_hpc.bench.kernels_timing import (
 from immo_hpc.files import write_text
 from immo_hpc.train.device import resolve_device
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Beyond this glibc takes fresh memory from the system for each tensor.
 _FRESH_MIN = 32 << 20
 # Data sets taken in turns on a GPU are together larger than any second-level cache.
@@ -43,7 +43,8 @@ class KernelBench:
     Attributes:
         rows: The cases in order.
         claims: What the project says about speed, and what was found.
-        format_version: Version of this layout.
+        format_version: Version of this layout. 2: the bytes of a loss hold x twice; ops that
+            hold a layer.
     """
 
     rows: tuple[Row, ...]
@@ -105,8 +106,12 @@ def bench_case(
     moved = moved_bytes(case, problems[0])
     if wrong is not None:
         return [make_row(case, "kept", {}, {}, moved, [f"not timed: {wrong}"], device)]
-    runs, notes = _runs(case, problems, device, moved, with_compile)
-    peaks = {name: peak_extra_bytes(run, device) for name, run in runs.items() if name != "copy"}
+    runs, held, notes = _runs(case, problems, device, moved, with_compile)
+    peaks = {
+        name: None if (extra := peak_extra_bytes(run, device)) is None else extra + held[name]
+        for name, run in runs.items()
+        if name != "copy"
+    }
     rows = []
     if device.type == "cpu" and case.tensor_bytes >= _FRESH_MIN:
         rows.append(
@@ -138,12 +143,17 @@ def _problems(case: Case, device: torch.device) -> list[Problem]:
 
 def _runs(
     case: Case, problems: list[Problem], device: torch.device, moved: int, with_compile: bool
-) -> tuple[dict[str, Run], list[str]]:
-    """Contenders that can run, each having run twice, and why others cannot."""
+) -> tuple[dict[str, Run], dict[str, int], list[str]]:
+    """Contenders that can run, each having run twice; what they hold; why others cannot."""
     makers = {"immo": contenders.immo, "plain": contenders.plain}
-    if with_compile:
+    is_step = case.op == "training step"
+    if with_compile and not is_step:
         makers["compiled"] = contenders.compiled
+    # With whole tensors data and parameters of a step are of one dtype.
+    if case.op not in OPS and (not is_step or case.dtype == "float32"):
+        makers["whole"] = contenders.whole
     runs: dict[str, Run] = {}
+    held: dict[str, int] = {}
     notes = [] if with_compile else ["compiled: not asked for"]
     for name, make in makers.items():
         contender = make(case)
@@ -164,8 +174,11 @@ def _runs(
                 torch.cuda.empty_cache()
         else:
             runs[name] = run
+            held[name] = 0
+            if is_step:
+                held[name] = case.tensor_bytes + getattr(contender, "held_bytes", 0)
     runs["copy"] = _copy(moved, device)
-    return runs, notes
+    return runs, held, notes
 
 
 def _copy(moved: int, device: torch.device) -> Run:
@@ -186,4 +199,4 @@ def _copy(moved: int, device: torch.device) -> Run:
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return sys.maxsize  # the cases of a CPU need 0.7 GB
+    return sys.maxsize  # the cases of a CPU need 3 GB

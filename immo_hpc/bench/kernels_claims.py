@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from immo_hpc.bench.kernels_cases import OPS
 from immo_hpc.bench.kernels_rows import Row
 
 
@@ -36,13 +37,18 @@ class _CpuLimits:
     of_copy: float | None
 
 
-_CPU = (_CpuLimits(1_024, 20_000, 8, 4, 2), _CpuLimits(64, 10_000, 6, 6, None))
+# At most 2 times the time of copying 410 MB, five tensors. Six must move (`moved_bytes`), so the
+# limit on the copy of those is lower.
+_OF_COPY = 2 * 5 / 6
+_CPU = (_CpuLimits(1_024, 20_000, 8, 4, _OF_COPY), _CpuLimits(64, 10_000, 6, 6, None))
 # From this many values on, a GPU's bandwidth and not its launches decide.
 _GPU_VALUES_MIN = 1 << 24
 _GPU_COPY_SHARE = {"float32": 0.9, "bfloat16": 0.8}
 _GPU_OVER_PLAIN = 6
 _GPU_OVER_COMPILED = 1.5
 _GPU_ABSENT_SHARE = 0.5
+# MB that a training step at 4,096 x 1,000,000 in bfloat16 may hold, on any device.
+_STEP_MB = 40_000
 
 
 def claims_of(rows: Sequence[Row]) -> tuple[Claim, ...]:
@@ -50,7 +56,18 @@ def claims_of(rows: Sequence[Row]) -> tuple[Claim, ...]:
     timed = [row for row in rows if row.ms.get("immo") is not None]
     on_gpu = [row for row in timed if row.environment["device"].startswith("cuda")]
     on_cpu = [row for row in timed if not row.environment["device"].startswith("cuda")]
-    return (*_cpu_claims(on_cpu), *_gpu_claims(on_gpu))
+    return (*_cpu_claims(on_cpu), *_gpu_claims(on_gpu), *_step_claims(timed))
+
+
+def _step_claims(rows: Sequence[Row]) -> Iterable[Claim]:
+    for row in rows:
+        case, peak = row.case, row.peak_extra_mb["immo"]
+        if (
+            (case.op, case.dtype) == ("training step", "bfloat16")
+            and (case.samples, case.features) == (4_096, 1_000_000)
+            and peak is not None
+        ):
+            yield _at_most(f"{_what(row)}: MB in all", peak, _STEP_MB)
 
 
 def _cpu_claims(rows: Sequence[Row]) -> Iterable[Claim]:
@@ -75,7 +92,7 @@ def _gpu_claims(rows: Sequence[Row]) -> Iterable[Claim]:
     whole = {_kind(row): row for row in rows if row.case.absent == 0 and _is_large(row)}
     for row in rows:
         case = row.case
-        if not _is_large(row) or case.dtype not in _GPU_COPY_SHARE:
+        if case.op not in OPS or not _is_large(row) or case.dtype not in _GPU_COPY_SHARE:
             continue
         if case.absent == 0:
             share = _GPU_COPY_SHARE[case.dtype]

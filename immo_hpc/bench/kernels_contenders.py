@@ -1,28 +1,29 @@
 """Each op three times: as the package has it, in ordinary tensor operations, and those compiled.
 
-The plain form is what a competent user writes: masks by ``torch.rand_like``, missing values
-selected away, autograd for the gradient. Absent blocks are NaN to it.
+Of the ops that hold a linear layer, and of a training step, also with whole tensors.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from immo_hpc.bench.kernels_cases import KEEP_PROBABILITY, NUM_LAYERS, Case, Op, Problem
+from immo_hpc.bench.kernels_cases import KEEP_PROBABILITY, OPS, Case, Op, Problem
+from immo_hpc.bench.kernels_layers import compiled_layer, layer_contender
+from immo_hpc.bench.kernels_plain import WEIGHT, plain_loss, plain_mask
 from immo_kernels import dynamic_mask, masked_wmse
 
 # Runs the op on the data; results are returned so that they live until the call is over.
 Contender = Callable[[Problem], object]
-WEIGHT = 1 / NUM_LAYERS
 
 
 def immo(case: Case) -> Contender:
     """The op of the package."""
+    if case.op not in OPS:
+        return layer_contender(case, "immo")
 
     def mask(problem: Problem) -> Tensor:
         return dynamic_mask(
@@ -51,8 +52,15 @@ def immo(case: Case) -> Contender:
     return _chosen(case, mask, loss)
 
 
+def whole(case: Case) -> Contender:
+    """An op that works in feature blocks, with whole tensors instead."""
+    return layer_contender(case, "whole")
+
+
 def plain(case: Case) -> Contender:
     """The same in ordinary tensor operations."""
+    if case.op not in OPS:
+        return layer_contender(case, "plain")
     return _chosen(
         case,
         lambda problem: plain_mask(problem.x),
@@ -62,6 +70,8 @@ def plain(case: Case) -> Contender:
 
 def compiled(case: Case) -> Contender:
     """The plain form through ``torch.compile``, mask and loss in one graph."""
+    if case.op not in OPS:
+        return compiled_layer(case)
     return _compiled(case.op, case.samples, case.features, case.dtype)
 
 
@@ -85,23 +95,6 @@ def _compiled(op: Op, samples: int, features: int, dtype: str) -> Contender:
         return masked, loss, *torch.autograd.grad(loss, problem.x_hat)
 
     return run
-
-
-def plain_mask(x: Tensor) -> Tensor:
-    """Masked ``x``: kept and measured values, 0 elsewhere."""
-    kept = torch.rand_like(x, dtype=torch.float32) < KEEP_PROBABILITY
-    return torch.where(kept & ~x.isnan(), x, 0.0)
-
-
-def plain_loss(x_hat: Tensor, x: Tensor, segments: list[int]) -> Tensor:
-    """Equation 7 over observed values."""
-    observed = ~x.isnan()
-    squares = torch.where(observed, x_hat - x, 0.0).float().square()
-    loss = squares.new_zeros(())
-    for low, high in itertools.pairwise(segments):
-        count = observed[:, low:high].sum().clamp(min=1)
-        loss = loss + WEIGHT * squares[:, low:high].sum() / count
-    return loss
 
 
 def _with_gradient(

@@ -23,11 +23,13 @@ _HEADER = (
     "immo ms (20 - 80 %)",
     "plain ms",
     "compiled ms",
+    "whole ms",
     "copy ms",
     "GB/s",
     "of copy",
     "over plain",
     "over compiled",
+    "over whole",
     "peak MB",
 )
 _INTRODUCTION = """# Speed of the kernels
@@ -36,17 +38,27 @@ Written by `python -m immo_hpc.bench.kernels_render benchmarks/results docs/benc
 the results of `immo bench kernels`; not edited by hand.
 
 - **mask**: `dynamic_mask`. **loss**: `masked_wmse` over observed values, with its gradient.
-  **mask + loss**: both.
+  **mask + loss**: both. **mask + first layer**, **last layer + loss**: `masked_linear` and
+  `linear_masked_wmse` with 256 hidden units and all their gradients, in feature blocks.
+  **training step**: all of a step, 4 layers, 256 hidden units, Adam.
 - **plain**: ordinary tensor operations with `torch.rand_like` and autograd. **compiled**:
-  `torch.compile` of that. **copy**: copying as many bytes as the op must move (inputs read once,
-  results written once, absent blocks not read), in memory that is already there. All of them in
-  one process, in turns.
-- **of copy**: time of the copy over time of immo. **over plain**, **over compiled**: their median
-  over that of immo.
+  `torch.compile` of that. **whole**: the same ops with whole tensors instead of feature blocks.
+  **copy**: copying as many bytes as the op must move (inputs read once, but the data of a loss
+  twice, as they are counted before they can be divided by; results written once; absent blocks
+  not read), in memory that is already there. Results of format 1 took the data of a loss once.
+  All contenders in one process, in turns.
+- **of copy**: time of the copy over time of immo. **over plain**, **over compiled**, **over
+  whole**: their median over that of immo.
 - **memory**: *fresh*: tensors beyond 32 MB come from the system at each call, as in a training
   loop (immo keeps the memory of its own results between calls). *kept*: the C library is told to
   keep freed memory, for all alike; below 32 MB it does so by itself.
-- **peak MB**: memory of one call at its peak, results included: immo / plain / compiled.
+- **peak MB**: memory of one call at its peak, results included: immo / plain / compiled / whole; of
+  a training step all that is held: data, parameters, gradients, Adam's state.
+
+On a machine with a GPU `immo bench kernels --device cuda --out
+benchmarks/results/kernels-gpu-DATE.json` times every case there, the training step at 4,096 x
+1,000,000 in bfloat16 too, and then the first line above writes this page; `--quick` leaves out what
+no claim is about. `python -m pytest -m gpu tests/kernels` compares values before.
 """
 
 
@@ -71,7 +83,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         parts.append(
             f"## {place['device_name']}, {place['threads']} threads, {place['date'][:10]}\n\n"
             f"torch {versions['torch']}, numba {versions['numba']}, Python {place['python']}, "
-            f"commit {(place['commit'] or 'unknown')[:12]}.\n"
+            f"commit {(place['commit'] or 'unknown')[:12]}, format {result['format_version']}.\n"
         )
         parts += [f"- {_claim(claim)}" for claim in result["claims"]] + [""] * bool(
             result["claims"]
@@ -109,11 +121,13 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{_ms(ours)} ({_number(ours['p20'])} - {_number(ours['p80'])})" if ours else "-",
         _ms(ms["plain"]),
         _ms(ms["compiled"]),
+        _ms(ms.get("whole")),
         _ms(ms["copy"]),
         _number(row["gb_per_s"]),
         "-" if row["copy_share"] is None else f"{row['copy_share']:.0%}",
         _number(row["over_plain"]),
         _number(row["over_compiled"]),
+        _number(row.get("over_whole")),
         " / ".join("-" if peaks[name] is None else f"{peaks[name]:.0f}" for name in peaks),
     )
 

@@ -13,7 +13,7 @@ from immo_hpc.bench.kernels_cases import Case
 from immo_hpc.bench.kernels_timing import Quantiles
 from immo_hpc.train.environment import describe_environment, package_versions, source_commit
 
-CONTENDERS = ("immo", "plain", "compiled", "copy")
+CONTENDERS = ("immo", "plain", "compiled", "whole", "copy")
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,15 @@ class Row:
         memory: 'fresh': large tensors as the C library makes them; 'kept': freed memory is
             kept for the next tensor (`kernels_timing.kept_memory`), for every contender. On a
             GPU torch keeps memory, and below 32 MB the C library does: 'kept' alone.
-        ms: Milliseconds a call by contender; None: it could not run.
-        peak_extra_mb: Memory of one call at its peak, results included, MB by contender.
+        ms: Milliseconds a call by contender; None: it could not run, or is not one of the op's.
+        peak_extra_mb: Memory of one call at its peak, results included, MB by contender; of a
+            training step all that is held, data, parameters and Adam's state too.
         moved_mb: Bytes that the op must move, MB.
         gb_per_s: These over the median time of immo.
         copy_share: Time of copying as many bytes, in warm memory, over that of immo.
         over_plain: Median time of plain PyTorch over that of immo.
         over_compiled: The same for ``torch.compile`` of plain PyTorch.
+        over_whole: The same for the op with whole tensors instead of feature blocks.
         notes: Why a number is missing.
         environment: Device, threads, commit, versions and date.
     """
@@ -45,6 +47,7 @@ class Row:
     copy_share: float | None
     over_plain: float | None
     over_compiled: float | None
+    over_whole: float | None
     notes: tuple[str, ...]
     environment: dict[str, Any]
 
@@ -77,6 +80,7 @@ def make_row(
         copy_share=over_ours("copy"),
         over_plain=over_ours("plain"),
         over_compiled=over_ours("compiled"),
+        over_whole=over_ours("whole"),
         notes=tuple(notes),
         environment={
             **describe_environment(device),

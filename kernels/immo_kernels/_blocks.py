@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-# Bytes of a block (README.md, Feature blocks): on a CPU it stays in the cache between the
+# Bytes of a block (docs/notes/kernel-speed.md): on a CPU it stays in the cache between the
 # product that makes it and those that use it; on a GPU it outweighs the launches of its kernels.
 _BLOCK_BYTES = {"cpu": 4 << 20}
 _OTHER_BLOCK_BYTES = 512 << 20

@@ -255,6 +255,24 @@ def launch_all(shape, segments, *, first_feature, thresholds, weight, seed):
     keep_layers.forward(table, uid, 2**31, seed, 3)
 
 
+def test_blocks_of_a_wide_tensor_take_the_kernels_of_a_whole_one(launches):
+    """Slices at the columns where feature blocks begin are aligned, so loads stay wide."""
+    x, uid = torch.zeros(16, 4096), torch.arange(16)
+    memory = torch.zeros(16 * 512)
+
+    def both(low, high):
+        part, x_hat = x[:, low:high], memory[: 16 * (high - low)].view(16, high - low)
+        dynamic_mask.forward(part, uid, [7], 1, 3, [0, high - low], low, None)
+        place = ("kept", [1.0], [0, high - low], low, None, None)
+        masked_wmse.forward(x_hat, part, uid, [0.5], [7], 1, 3, *place, x_hat)
+
+    both(0, 512)
+    num_variants = launches()
+    for low, high in ((512, 1024), (3584, 4096), (256, 512)):
+        both(low, high)
+    assert launches() == num_variants
+
+
 def test_launches_compile_for_what_they_are_given_and_only_once(monkeypatch, launches):
     monkeypatch.setattr(masked_wmse, "_COUNT_FIRST_MIN", 0)
     monkeypatch.setattr(masked_wmse, "_FOLD_MIN", 0)
