@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from immo_kernels import MaskStream, dynamic_mask, keep_layers, masked_wmse
+from immo_kernels import (
+    MaskStream,
+    dynamic_mask,
+    keep_layers,
+    linear_masked_wmse,
+    masked_linear,
+    masked_wmse,
+)
 
 STREAM = MaskStream(seed=2**40 + 9, epoch=2**32 - 2)
 SCOPES = ["observed", "kept", "dropped"]
@@ -309,3 +316,47 @@ def test_keep_layers_is_the_reference_bit_for_bit(shape, probability):
     arguments = {"keep_probability": probability, "stream": STREAM}
     shown = keep_layers(measured, uid, **arguments)
     assert torch.equal(shown, by_reference(keep_layers, measured, uid, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("scope", "normalizer"), [("observed", None), ("kept", 7.0), ("dropped", None)]
+)
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_last_layer_and_loss_in_blocks(monkeypatch, scope, dtype, normalizer):
+    """The kernels work on slices of wider rows, at any column."""
+    from immo_kernels.linear_masked_wmse import blocked
+
+    monkeypatch.setattr(blocked, "block_width", lambda *_: 88)
+    x_hat, x, uid, arguments = problem((3, 150), [0, 31, 31, 150], scope=scope)
+    arguments["normalizer"] = normalizer
+    operands = [torch.eye(3), x_hat.detach().T.contiguous(), torch.zeros(150)]
+    operands = [part.requires_grad_() for part in operands]
+
+    def run(x):
+        result = linear_masked_wmse(*operands, x, uid, **arguments)
+        return result, *torch.autograd.grad(result.loss * UPSTREAM, operands)
+
+    x = x.to(dtype)
+    result, *gradients = run(x)
+    expected, *truths = by_reference(run, x)
+    assert torch.equal(result.layer_count, expected.layer_count)
+    # A unit hidden layer: the gradient by the matrix is that by x_hat.
+    assert torch.equal(gradients[1] != 0, truths[1] != 0)
+    torch.testing.assert_close((result, gradients), (expected, truths), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first_feature", FIRST_FEATURES)
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_mask_and_first_layer_in_blocks(monkeypatch, dtype, first_feature):
+    from immo_kernels.masked_linear import blocked
+
+    monkeypatch.setattr(blocked, "block_width", lambda *_: 88)
+    _, x, uid, _ = problem((3, 150), [0, 150], dtype)
+    arguments = {"keep_probability": 0.6, "stream": STREAM, "first_feature": first_feature}
+    rows = torch.tensor([2, 0])
+    eye = torch.eye(150, requires_grad=True)
+    found = masked_linear(x, eye, torch.zeros(150), uid, **arguments, rows=rows)
+    visible = by_reference(dynamic_mask, x, uid, **arguments)[rows].float()
+    assert torch.equal(found, visible)
+    (gradient,) = torch.autograd.grad(found, eye, visible)
+    torch.testing.assert_close(gradient, visible.T @ visible)

@@ -16,6 +16,7 @@ from immo_kernels import (
     masked_wmse,
 )
 from immo_kernels._blocks import block_width, feature_blocks
+from immo_kernels._products import Products
 from immo_kernels.linear_masked_wmse import blocked, reference
 
 STREAM = MaskStream(seed=2**40 + 9, epoch=17)
@@ -270,6 +271,22 @@ def test_half_precision_data_with_float32_parameters(narrow, dtype):
     found = loss_and_gradients(operands, data, uid, **arguments)
     assert_close(found, truth(operands, data, uid, **arguments), TOLERANCES[torch.float32])
     assert [part.dtype for part in found[1]] == [torch.float32] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_operands_rounded_as_on_a_gpu(narrow, monkeypatch, dtype):
+    """Slopes of 1e-8 reach the gradients, which float16 could not hold before the product."""
+    monkeypatch.setattr(blocked, "products_of", lambda *_: Products(dtype, torch.float32))
+    monkeypatch.setattr(torch.version, "hip", "as if")
+    operands, x, uid, arguments = problem((7, 5, 327), [0, 100, 327], normalizer=[1e8, 1e8])
+    data = x.to(dtype)
+    found = loss_and_gradients(operands, data, uid, **arguments)
+    result, gradients = truth(operands, data, uid, **arguments)
+    rounding = {torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
+    torch.testing.assert_close(found[0].loss.double(), result.loss, rtol=2 * rounding, atol=0)
+    for gradient, value in zip(found[1], gradients, strict=True):
+        assert gradient.dtype == torch.float32
+        assert float((gradient - value).norm() / value.norm()) < 4 * rounding
 
 
 def test_half_precision_throughout(narrow):

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from immo_kernels import MaskStream, dynamic_mask, masked_linear, masked_linear_by_matrix
+from immo_kernels._products import Products
 from immo_kernels.masked_linear import blocked, reference
 
 STREAM = MaskStream(seed=2**40 + 9, epoch=17)
@@ -166,6 +167,24 @@ def test_half_precision_data_with_float32_parameters(narrow, dtype):
     expected, truths = truth(data, matrix, bias, uid, arguments, upstream)
     torch.testing.assert_close(found.double(), expected, **TOLERANCES[torch.float32])
     torch.testing.assert_close(gradients[0].double(), truths[0], rtol=1e-5, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_operands_rounded_as_on_a_gpu(narrow, monkeypatch, dtype):
+    """A gradient of 1e-9 is brought to a scale that float16 can hold."""
+    monkeypatch.setattr(blocked, "products_of", lambda *_: Products(dtype, torch.float32))
+    monkeypatch.setattr(torch.version, "hip", "as if")
+    x, matrix, bias, uid, arguments = problem((7, 327, 5))
+    data = x.to(dtype)
+    found = masked_linear(data, matrix, bias, uid, **arguments)
+    upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(2)) * 1e-9
+    gradients = torch.autograd.grad(found, (matrix, bias), upstream)
+    expected, truths = truth(data, matrix, bias, uid, arguments, upstream)
+    rounding = {torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
+    for part, value in zip((found, *gradients), (expected, *truths), strict=True):
+        assert part.dtype == torch.float32
+        error = (part.detach() - value.detach()).norm() / value.detach().norm()
+        assert float(error) < 4 * rounding
 
 
 def test_gradient_into_a_given_tensor(narrow):
