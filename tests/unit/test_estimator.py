@@ -501,3 +501,36 @@ def test_a_random_state_of_another_type_is_refused(value, wide):
 def test_numpy_generators_are_accepted(make, wide):
     first, second = (small(random_state=make(5), epochs=1).fit(wide) for _ in range(2))
     np.testing.assert_array_equal(first.transform(wide), second.transform(wide))
+
+
+# Intervals and distances
+
+
+def test_imputed_values_lie_in_their_intervals(wide):
+    immo = small(validation_fraction=0.4).fit(wide)
+    values, imputed = immo.impute(wide, return_mask=True)
+    lower, upper = immo.impute_interval(wide, 0.8)
+    for end in (lower, upper):
+        assert end.shape == values.shape
+        assert end.columns.equals(values.columns)
+        assert end.index.equals(wide.index)
+        assert end.where(~imputed).equals(values.where(~imputed))
+    assert ((lower <= values) & (values <= upper)).all(axis=None)
+    tables = immo.impute_interval(as_tables(wide), 0.8)
+    assert [set(table) for table in tables] == [{"mg", "mb", "cl"}] * 2
+
+
+def test_distances_of_a_frame_have_its_rows(wide):
+    immo = small(validation_fraction=0.4).fit(wide)
+    far = immo.distances(wide)
+    assert list(far) == ["distance", "layer", "p_value", "is_far"]
+    assert far.index.equals(wide.index)
+    assert far["p_value"].between(0, 1).all()
+
+
+def test_intervals_need_somebody_held_out(wide):
+    immo = small(validation_fraction=0.0).fit(wide)
+    with pytest.raises(UsageError, match="no calibration"):
+        immo.impute_interval(wide)
+    with pytest.raises(UsageError, match=r"0\.5, 0\.6.*found 0\.123"):
+        small(validation_fraction=0.4).fit(wide).impute_interval(wide, 0.123)

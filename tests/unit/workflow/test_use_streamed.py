@@ -82,9 +82,10 @@ def test_embed_is_that_of_memory(suffix, run, use_cohort, tmp_path, request):
         one, other = (mudata.read_h5mu(tmp_path / f"{n}.h5mu") for n in ("held", "large"))
         np.testing.assert_array_equal(one.obsm["X_immo"], other.obsm["X_immo"])
     else:
-        one, other = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("held", "large"))
-        assert one == other
-    assert len(list(tmp_path.iterdir())) == 2, "something was left"
+        for end in (suffix, ".distance.tsv"):
+            one, other = ((tmp_path / f"{name}{end}").read_bytes() for name in ("held", "large"))
+            assert one == other
+    assert len(list(tmp_path.iterdir())) == (2 if suffix == ".h5mu" else 4), "something was left"
 
 
 @pytest.mark.parametrize("table_format", ["tsv", "csv.gz", "parquet"])
@@ -268,7 +269,7 @@ def test_tables_that_a_killed_command_left_are_used(
     read_cohort(use_cohort, scratch=tmp_path / ".a.csv.tables")
     monkeypatch.setattr("immo_hpc.data.spool._write", None)
     use.embed(run, use_cohort, tmp_path / "a.csv")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.distance.tsv"]
 
 
 def test_a_run_is_opened_without_reading_its_samples(run, monkeypatch):

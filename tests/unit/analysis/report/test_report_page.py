@@ -5,9 +5,12 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from immo_hpc.analysis.coverage import CoverageResult
 from immo_hpc.analysis.report import render_report, write_report
+from immo_hpc.analysis.results import Interval
 from immo_hpc.data.cohort import Roles
 from immo_hpc.errors import OutputError
 
@@ -253,3 +256,16 @@ def test_report_is_written_whole_or_not_at_all(make, tmp_path):
     path = write_report(content, tmp_path / "report.html")
     assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_coverage_of_intervals_stands_with_imputation(make):
+    row = {"task": "values", "layer": EVIL_TAG, "nominal": 0.9, "coverage": 0.88}
+    row |= {"lower": 0.8, "upper": 0.9, "width": 2.0}
+    coverage = CoverageResult(pd.DataFrame([row]), Interval(0.01, 0.0, 0.02))
+    content = make["content"](coverage=coverage)
+    found = Elements(render_report(content))
+    assert "Do intervals hold what they promise?" in found.text
+    assert EVIL_TAG in found.text
+    assert not found.tags.keys() & {"script"}
+    untested = make["content"](absent={"coverage": "Nobody was held out."})
+    assert "Intervals: Nobody was held out." in Elements(render_report(untested)).text
