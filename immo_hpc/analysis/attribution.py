@@ -1,10 +1,10 @@
 """Which features a classification rests on, and how far that can be believed.
 
 A logistic regression on the latent is put on top of the encoder, and integrated gradients
-(`immo_hpc.analysis.gradients`) carry its score back to the features. The product of one logistic
-regression a layer, which uses no latent and may be the better classifier, is explained beside
-it. Each attribution comes with its checks (`immo_hpc.analysis.explaining`): does it add up, does it
-rest on what was learnt, is it the same for other people, is it needed on people never seen.
+(`immo_hpc.analysis.gradients`) carry its score back to the features. The product of experts on
+layers and latent, which is what classifies people, is explained beside it. Each attribution
+comes with its checks (`immo_hpc.analysis.explaining`): does it add up, does it rest on what was
+learnt, is it the same for other people, is it needed on people never seen.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from immo_hpc.analysis.explaining.checking import (
     stability_of,
     with_and_without,
 )
+from immo_hpc.analysis.explaining.fused import fused_classifier
 from immo_hpc.analysis.explaining.latent import Embedding, latent_classifier
 from immo_hpc.analysis.explaining.leaving_out import hidden, without_features
-from immo_hpc.analysis.explaining.linear import product_classifier
 from immo_hpc.analysis.explaining.notices import notices_of
 from immo_hpc.analysis.explaining.stability import Refit
 from immo_hpc.analysis.gradients import completeness_gaps
@@ -92,7 +92,7 @@ def explain(
     latent = partial(latent_classifier, model)
     result = _explained(latent, task, checks.retrained)
     if checks.product:
-        result = replace(result, product=_explained(product_classifier, task, ()))
+        result = replace(result, product=_explained(partial(fused_classifier, model), task, ()))
     return result
 
 
@@ -119,7 +119,7 @@ def _explained(learn: Learn, task: Task, retrained: Sequence[Refit]) -> Attribut
     return AttributionResult(
         label=str(task.cohort.roles.label),
         classes=data.classes,
-        baseline=baseline_words(checks.baseline, data),
+        baseline=baseline_words(checks.baseline, data) + explained.baseline_note,
         top=task.top,
         features=features,
         layers=layer_table(features, found, samples, task.seed),
@@ -128,7 +128,10 @@ def _explained(learn: Learn, task: Task, retrained: Sequence[Refit]) -> Attribut
         completeness_error=float(gaps.mean()),
         randomised=check_randomised(found.values, random, task.top, explained.sanity_title),
         training_auc=explained.training_auc,
-        notices=(*data.notices, *notices_of(samples, gaps, explained.training_auc, stability, again)),
+        notices=(
+            *data.notices,
+            *notices_of(samples, gaps, explained.training_auc, stability, again),
+        ),
         explained=explained.title,
         completeness_median=float(np.median(gaps)),
         completeness_max=float(gaps.max()),

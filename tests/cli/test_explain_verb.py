@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+from immo_hpc.errors import CohortError
+
 SETTINGS = [
     "--set=train.epochs=3",
     "--set=model.latent_dim=6",
@@ -38,7 +40,7 @@ def test_every_table_is_written(immo, simulated, tmp_path):
     code, out, err = immo("explain", simulated / "run", *words)
     assert code == 0, err
     assert "among the top in" in out
-    assert "product of one logistic regression a layer" in out
+    assert "immo classify goes by the product of experts on layers and latent" in out
     assert "AUC by person: held out" in out
     names = ["features", "layers", "subjects", "permutation"]
     tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "out").glob("*.csv")}
@@ -56,7 +58,15 @@ def test_every_table_is_written(immo, simulated, tmp_path):
     assert values["product"]["stability"]["num_refits"] == 10
 
 
-def test_excluded_features_are_left_out_and_compared(immo, simulated, tmp_path):
+def test_excluded_features_are_left_out_and_compared(immo, simulated, tmp_path, monkeypatch):
+    from immo_hpc.workflow import report
+
+    def left_out(opened):
+        message = "Not what this is about, and slow."
+        raise CohortError(message)
+
+    monkeypatch.setattr(report, "classified", left_out)
+    monkeypatch.setattr(report, "imputed", left_out)
     code, printed, err = immo("explain", simulated / "run", "--json", "--permute", -1)
     assert code == 0, err
     first = json.loads(printed)["features"][0]

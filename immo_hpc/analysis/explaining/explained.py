@@ -1,7 +1,7 @@
 """What is explained: a score of the label that changes with the values of each layer.
 
 Two of them exist: a classifier on the latent (`immo_hpc.analysis.explaining.latent`) and the
-product of one logistic regression a layer (`immo_hpc.analysis.explaining.linear`). What judges an
+product of experts on layers and latent (`immo_hpc.analysis.explaining.fused`). What judges an
 attribution - stability, permutation, leaving features out - asks for nothing else.
 
 Legend of shapes: ``row`` counts the samples that have a layer, ``person``, ``column`` as in
@@ -28,7 +28,7 @@ class LayerEffect:
     """How scores of people follow from the values of one layer.
 
     Attributes:
-        values: Values of the layer, missing = 0, ``(row, feature)``, float32.
+        values: Values of the layer, NaN = missing, ``(row, feature)``, float32.
         change: From the place of a feature and other values of it, ``(repeat, row)``, to what
             changes in each row's score, ``(repeat, row, column)``.
         share: Weight of a row's score in that of its person, ``(row,)``.
@@ -49,6 +49,10 @@ class Explained(Protocol):
     @property
     def title(self) -> str:
         """Name for people."""
+
+    @property
+    def baseline_note(self) -> str:
+        """What the baseline is besides z-scores, to be added to its words."""
 
     @property
     def training_auc(self) -> float:

@@ -65,6 +65,7 @@ class LatentClassifier:
 
     name = "latent"
     title = "logistic regression on the latent"
+    baseline_note = ""
     sanity_title = "an encoder drawn at random"
 
     def attribute(
@@ -102,7 +103,8 @@ class LatentClassifier:
             x = values.clone()
             changed = []
             for repeat in other:
-                x[:, feature] = torch.from_numpy(repeat.astype(np.float32)).to(x.device)
+                column = np.nan_to_num(repeat).astype(np.float32)
+                x[:, feature] = torch.from_numpy(column).to(x.device)
                 new = parts | self.network.parts({layer: (x, rows)})
                 after = head(self.network.fuse(new.values(), size)).index_select(0, rows)
                 changed.append(_numpy(after - before))
@@ -110,7 +112,7 @@ class LatentClassifier:
 
         _, person = np.unique(owners(samples), return_inverse=True)
         share = 1 / np.bincount(person)[person[samples.layers[layer].rows]]
-        return LayerEffect(values.cpu().numpy(), change, share)
+        return LayerEffect(samples.layers[layer].values, change, share)
 
     def refits(self) -> Iterator[LatentClassifier]:
         """See `Explained`; the network and the setting stay."""

@@ -15,11 +15,10 @@ def attribution_text(result: AttributionResult) -> str:
     """The top features of each layer and what speaks for and against them, for a terminal."""
     parts = [_one(result)]
     if result.product is not None:
-        better = _number(result.product.training_auc), _number(result.training_auc)
         parts.append(
-            f"AUC by person inside the training people: {result.product.explained} "
-            f"{better[0]}, {result.explained} {better[1]}. The features of the higher one are "
-            "those of the classifier to go by."
+            f"immo classify goes by the {result.product.explained}; inside the training people its "
+            f"AUC by person is {_number(result.product.training_auc)}, that of the "
+            f"{result.explained} {_number(result.training_auc)}."
         )
         parts.append(_one(result.product))
     return "\n\n".join(parts)
