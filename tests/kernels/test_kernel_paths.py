@@ -11,7 +11,15 @@ import pytest
 import torch
 
 import immo_kernels
-from immo_kernels import MaskStream, _paths, dynamic_mask, keep_layers, masked_wmse
+from immo_kernels import (
+    MaskStream,
+    _paths,
+    dynamic_mask,
+    keep_layers,
+    linear_masked_wmse,
+    masked_linear,
+    masked_wmse,
+)
 
 STREAM = MaskStream(seed=1, epoch=2)
 UID = torch.arange(4)
@@ -32,6 +40,20 @@ def layers(device="cpu"):
     return keep_layers(measured, UID.to(device), keep_probability=0.5, stream=STREAM)
 
 
+def first(dtype=torch.float32, device="cpu"):
+    x = torch.ones(4, 6, dtype=dtype, device=device)
+    matrix, bias = x[:2].clone(), x[:2, 0].clone()
+    return masked_linear(x, matrix, bias, UID.to(device), keep_probability=0.5, stream=STREAM)
+
+
+def last(dtype=torch.float32, device="cpu"):
+    x = torch.ones(4, 6, dtype=dtype, device=device)
+    operands = x[:, :2].clone(), x.T[:, :2].clone(), x[0].clone()
+    return linear_masked_wmse(
+        *operands, x, UID.to(device), weight=1.0, keep_probability=0.5, stream=STREAM
+    )
+
+
 def forbid(monkeypatch, *paths):
     for op in ("dynamic_mask", "masked_wmse", "keep_layers"):
         for path in paths:
@@ -44,20 +66,20 @@ def forbid(monkeypatch, *paths):
             monkeypatch.setattr(sys.modules[name], "forward", refuse)
 
 
-@pytest.mark.parametrize("call", [mask, loss, layers])
+@pytest.mark.parametrize("call", [mask, loss, layers, first, last])
 def test_float32_on_cpu_takes_the_compiled_path(monkeypatch, call):
     forbid(monkeypatch, "reference")
     call()
 
 
-@pytest.mark.parametrize("call", [mask, loss])
+@pytest.mark.parametrize("call", [mask, loss, first, last])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_dtypes_take_the_reference(monkeypatch, call, dtype):
     forbid(monkeypatch, "cpu")
     call(dtype)
 
 
-@pytest.mark.parametrize("call", [mask, loss, layers])
+@pytest.mark.parametrize("call", [mask, loss, layers, first, last])
 def test_forced_path_runs(monkeypatch, call):
     monkeypatch.setenv("IMMO_KERNELS", "cpu")
     compiled = call()
@@ -66,7 +88,7 @@ def test_forced_path_runs(monkeypatch, call):
     torch.testing.assert_close(call(), compiled)
 
 
-@pytest.mark.parametrize("call", [mask, loss, layers])
+@pytest.mark.parametrize("call", [mask, loss, layers, first, last])
 def test_triton_forced_on_the_cpu_needs_its_interpreter(monkeypatch, call):
     monkeypatch.setenv("IMMO_KERNELS", "triton")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
@@ -76,7 +98,7 @@ def test_triton_forced_on_the_cpu_needs_its_interpreter(monkeypatch, call):
         call()
 
 
-@pytest.mark.parametrize("call", [mask, loss, layers])
+@pytest.mark.parametrize("call", [mask, loss, layers, first, last])
 def test_triton_forced_where_it_is_not_installed_is_an_error(monkeypatch, call):
     monkeypatch.setenv("IMMO_KERNELS", "triton")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
@@ -85,14 +107,14 @@ def test_triton_forced_where_it_is_not_installed_is_an_error(monkeypatch, call):
         call()
 
 
-@pytest.mark.parametrize("call", [mask, loss, layers])
+@pytest.mark.parametrize("call", [mask, loss, layers, first, last])
 def test_the_interpreter_is_taken_only_when_forced(monkeypatch, call):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     forbid(monkeypatch, "reference")
     call()
 
 
-@pytest.mark.parametrize("call", [mask, loss])
+@pytest.mark.parametrize("call", [mask, loss, first, last])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_forced_path_that_lacks_the_dtype_is_an_error(monkeypatch, call, dtype):
     monkeypatch.setenv("IMMO_KERNELS", "cpu")
@@ -100,7 +122,7 @@ def test_forced_path_that_lacks_the_dtype_is_an_error(monkeypatch, call, dtype):
         call(dtype)
 
 
-@pytest.mark.parametrize("call", [mask, loss, layers])
+@pytest.mark.parametrize("call", [mask, loss, layers, first, last])
 def test_unknown_path_is_an_error_that_lists_the_paths(monkeypatch, call):
     monkeypatch.setenv("IMMO_KERNELS", "fast")
     with pytest.raises(ValueError, match="'fast' is no path; the paths are triton, cpu, reference"):
@@ -108,7 +130,7 @@ def test_unknown_path_is_an_error_that_lists_the_paths(monkeypatch, call):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("call", [mask, loss, layers])
+@pytest.mark.parametrize("call", [mask, loss, layers, first, last])
 def test_cuda_takes_triton_and_agrees_with_the_cpu(monkeypatch, call):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
