@@ -253,7 +253,9 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         wide = isinstance(X, pd.DataFrame)
         return values, widened(result.imputed, X) if wide else result.imputed
 
-    def impute_interval(self, X: Any, level: float = 0.9) -> tuple[Any, Any]:
+    def impute_interval(
+        self, X: Any, level: float = 0.9, *, visits: bool = False
+    ) -> tuple[Any, Any]:
         """Intervals around what `impute` gives, in the units of ``X``.
 
         They hold the share ``level`` of the hidden values of people the model has not seen, all
@@ -263,6 +265,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         Args:
             X: Samples with any set of the model's layers.
             level: 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98 or 0.99.
+            visits: As for `impute`, whose values of the same ``visits`` the ends are around.
 
         Returns:
             Lower and upper ends, each a wide DataFrame for a wide DataFrame, else a dict from
@@ -273,7 +276,8 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
             CohortError: If a sample has none of the model's layers.
         """
         cohort, prepared = self._prepared(X)
-        result = self.model_.complete(prepared, raw=cohort, level=level)
+        shown = with_visits(prepared) if visits else prepared
+        result = self.model_.complete(shown, raw=cohort, level=level)
         if isinstance(X, pd.DataFrame):
             return widened(result.lower, X), widened(result.upper, X)
         return result.lower, result.upper

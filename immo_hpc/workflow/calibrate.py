@@ -10,11 +10,11 @@ import numpy as np
 from immo_hpc.analysis.coverage import CoverageResult, measure_coverage
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.stream import ShardIndex
-from immo_hpc.errors import CohortError, OutputError
+from immo_hpc.errors import CohortError, OutputError, RunError
 from immo_hpc.inference import TrainedModel, prepared_samples
 from immo_hpc.inference.calibration.calibrated import Calibration
 from immo_hpc.inference.calibration.fit import calibration_of
-from immo_hpc.inference.calibration.store import save_calibration
+from immo_hpc.inference.calibration.store import load_calibration, save_calibration
 from immo_hpc.train import RunFolder
 from immo_hpc.train.run import check_run
 from immo_hpc.train.samples import load_samples
@@ -58,7 +58,7 @@ def write_calibration(folder: RunFolder, model: TrainedModel, shards: Path) -> C
 
 
 def calibrated_after(folder: RunFolder, shards: Path) -> str | None:
-    """Calibrate a run that has just been trained, if it is not.
+    """Calibrate a run that has just been trained, if it is not as it is now.
 
     Returns:
         Why it could not be, as a sentence; None if it is calibrated.
@@ -66,8 +66,11 @@ def calibrated_after(folder: RunFolder, shards: Path) -> str | None:
     Raises:
         OutputError: If the folder cannot be written.
     """
-    if folder.calibration.exists():
-        return None
+    try:
+        if load_calibration(folder) is not None:
+            return None
+    except RunError:
+        pass  # Of the run before it got its companion, or cut short: it is made anew.
     try:
         write_calibration(folder, TrainedModel.load(folder.path, calibrated=False), shards)
     except CohortError as error:

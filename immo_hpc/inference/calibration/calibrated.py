@@ -9,7 +9,7 @@ import numpy as np
 
 from immo_hpc.inference.calibration.distance import Distance
 from immo_hpc.inference.calibration.hidden import TASKS, Mode, Task
-from immo_hpc.inference.calibration.intervals import Offsets, Spread
+from immo_hpc.inference.calibration.intervals import Offsets, Spread, place_of
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,19 @@ class Calibration:
         Args:
             layer: Layer of the model.
             level: One of `LEVELS`.
-            mode: What the model is shown beside the sample.
+            mode: What the model is shown beside the sample. Without people who came more than
+                once nothing is known of other visits, and the wider plain ends are given.
 
         Raises:
             UsageError: If ``level`` is not one of `LEVELS`.
         """
+        place_of(level)
         unknown = np.full(self.num_features[layer], np.nan, dtype=np.float32)
-        return {
-            task: self.spreads[mode, task, layer].at(level)
-            if (mode, task, layer) in self.spreads
-            else Offsets(unknown, unknown)
-            for task in TASKS
-        }
+        found = {}
+        for task in TASKS:
+            spread = self._spread(mode, task, layer)
+            found[task] = Offsets(unknown, unknown) if spread is None else spread.at(level)
+        return found
 
     def unknown(self, layers: Sequence[str] | None = None, mode: Mode = "plain") -> list[str]:
         """Which of the layers (all if None) nothing is known of, and in which task, in words."""
@@ -53,5 +54,9 @@ class Calibration:
             f"{name} ({words[task]})"
             for name in (self.num_features if layers is None else layers)
             for task in TASKS
-            if (mode, task, name) not in self.spreads
+            if self._spread(mode, task, name) is None
         ]
+
+    def _spread(self, mode: Mode, task: Task, layer: str) -> Spread | None:
+        plain = self.spreads.get(("plain", task, layer))
+        return self.spreads.get((mode, task, layer), plain)

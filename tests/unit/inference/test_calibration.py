@@ -160,6 +160,20 @@ def test_a_level_that_is_not_known_lists_those_that_are():
         calibration.offsets("a", 0.91)
 
 
+def test_of_other_visits_the_plain_ends_stand_in_where_nobody_came_twice():
+    model, calibration = calibrated(20)
+    assert {mode for mode, _, _ in calibration.spreads} == {"plain", "visits"}
+    train = model.preparation.apply(make_cohort(100, 1))
+    once = model.preparation.apply(make_cohort(40, 2)).take(np.arange(0, 160, VISITS))
+    found = calibration_of(model, train, once, seed=0)
+    assert {mode for mode, _, _ in found.spreads} == {"plain"}
+    for plain, visits in zip(
+        found.offsets("a", 0.9).values(), found.offsets("a", 0.9, "visits").values(), strict=True
+    ):
+        np.testing.assert_array_equal(plain.upper, visits.upper)
+    assert not found.unknown(mode="visits")
+
+
 def test_nobody_to_hide_from_is_told():
     model, _ = calibrated(20)
     train = model.preparation.apply(make_cohort(100, 1))
