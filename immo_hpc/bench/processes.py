@@ -133,7 +133,8 @@ def bench_processes(
         OutputError: If ``out`` cannot be written.
     """
     index = open_shards(shards)
-    keys = [f"train.batch_size={batch_size}", "train.patience=1000000"]
+    # What is fitted after the training is no part of it.
+    keys = [f"train.batch_size={batch_size}", "train.patience=1000000", "train.companion=false"]
     samples = len(index.samples if index.split is None else index.indices("train"))
     rates: list[SharedRate] = []
     with tempfile.TemporaryDirectory(prefix="immo-bench-", dir=folder) as name:
