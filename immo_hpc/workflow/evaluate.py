@@ -124,7 +124,7 @@ def classification_text(result: ClassificationResult) -> str:
             f"{mark} {name:<44} {score.subject_auc!s:<20} {score.sample_auc!s:<20} "
             f"{score.sample_split_auc:.2f}"
         )
-    lines += ["* chosen inside the training people", result.verdict]
+    lines += ["* headline: its weights were learnt inside the training people", result.verdict]
     return "\n".join(lines)
 
 

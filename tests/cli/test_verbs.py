@@ -167,9 +167,9 @@ def test_new_samples_with_one_layer_and_other_features(immo, trained, tmp_path):
 
 def test_classify_and_explain_write_their_tables(immo, trained, tmp_path):
     out = done(immo("classify", trained / "run", "--out", tmp_path / "c"))
-    assert "chosen inside the training people" in out
+    assert "learnt inside the training people" in out
     methods = pd.read_csv(tmp_path / "c" / "methods.csv")
-    assert set(methods["source"]) == {"latent", "raw", "baseline"}
+    assert set(methods["source"]) == {"fused", "latent", "raw", "baseline"}
     json.loads((tmp_path / "c" / "classification.json").read_text())
     out = done(immo("explain", trained / "run", "--out", tmp_path / "e", "--top", 3))
     assert "completeness error" in out
