@@ -90,8 +90,8 @@ def search_tables(
 def feature_table(splits: Sequence[Part], facts: Published) -> pd.DataFrame:
     """`Reproduction.features`: the top ten of each layer, and those that the paper names.
 
-    A feature is ranked by its mean share over the splits; in a split that does not list it, it
-    counts as 0, which is below every feature that stands in a top ten.
+    A feature is ranked by its mean share over the splits; in a split in which it is not among
+    the top ten its share counts as 0, whoever names it.
     """
     rows = [
         {**row, "split": place} for place, part in enumerate(splits) for row in part["features"]
@@ -102,13 +102,14 @@ def feature_table(splits: Sequence[Part], facts: Published) -> pd.DataFrame:
         named = next(
             (f for f in facts.features if f.layer == layer and f.is_meant(str(feature))), None
         )
+        in_top = own["rank_in_layer"] <= TOP
         found.append(
             {
                 "layer": layer,
                 "feature": feature,
-                "share": float(own["share"].sum() / len(splits)),
+                "share": float(own["share"].where(in_top, 0.0).sum() / len(splits)),
                 "direction": int(np.sign(own["direction"].sum())),
-                "in_top": int((own["rank_in_layer"] <= TOP).sum()),
+                "in_top": int(in_top.sum()),
                 "median_rank": float(own["rank_in_layer"].median()),
                 "splits": len(splits),
                 "paper": None if named is None else named.title,
@@ -117,7 +118,8 @@ def feature_table(splits: Sequence[Part], facts: Published) -> pd.DataFrame:
     features = pd.DataFrame(found)
     ranks = features.groupby("layer")["share"].rank(ascending=False, method="first")
     # A feature that only the paper names has its place among all, in the median split.
-    places = ranks.where(ranks <= TOP, features["median_rank"].clip(lower=TOP + 1))
+    is_top = (ranks <= TOP) & (features["in_top"] > 0)
+    places = ranks.where(is_top, features["median_rank"].clip(lower=TOP + 1))
     features.insert(2, "rank_in_layer", places.round().astype(int))
     # Of a genus that the paper names the first one is enough.
     first = features.groupby(["layer", "paper"])["rank_in_layer"].transform("min")

@@ -52,7 +52,8 @@ class Reproduction:
         layers: Fig. 5. One row a set of layers, ``shown``: ``num_layers``, ``paper``, and for
             ``sample`` and ``subject``: mean, ``_sd``, ``_lower``, ``_upper``.
         features: Fig. 6. One row a feature: ``layer``, ``feature``, ``rank_in_layer`` (by the
-            mean share over splits), ``share``, ``direction``, ``in_top`` (in how many splits
+            mean share over splits), ``share`` (0 in splits in which it is not among the top
+            ten), ``direction``, ``in_top`` (in how many splits
             among the top ten), ``median_rank``, ``splits``, ``paper`` (the paper's name for it).
         verdicts: By part, sentences.
         notices: What a reader must know, as sentences.

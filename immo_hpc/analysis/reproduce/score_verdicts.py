@@ -99,6 +99,10 @@ def gain_verdict(gains: pd.DataFrame, facts: Published) -> tuple[str, ...]:
         if by == "sample" and facts.latent_better is not None:
             told += f"; the paper: in {facts.latent_better[0]} of {facts.latent_better[1]}"
         lines.append(f"{told}.")
+    lines.append(
+        "The paper does not say how it filled and scaled raw features; here missing values are at "
+        "the training mean, and each classifier's setting is chosen for either input by itself."
+    )
     return tuple(lines)
 
 
@@ -111,7 +115,11 @@ def layer_verdict(layers: pd.DataFrame, facts: Published) -> tuple[str, ...]:
         if by in layers:
             mean = layers.groupby("num_layers")[by].mean().sort_index(ascending=False)
             told = ", ".join(f"{number(value)} with {count}" for count, value in mean.items())
-            lines.append(f"{way}, on samples that have every layer: {told} (means over the sets).")
+            best = layers.loc[layers[by].astype(float).idxmax()]
+            lines.append(
+                f"{way}, on samples that have every layer: {told} (means over the sets); best is "
+                f"{best['shown'].replace('+', ' + ')} ({number(float(best[by]))})."
+            )
     if facts.layers_left:
         told = ", ".join(f"{value:.3f} with {n}" for n, value in facts.layers_left.items())
         table = facts.paper_auc(facts.subsets[0].name, "neural_net")

@@ -98,5 +98,6 @@ def feature_tables(found: Reproduction) -> tuple[Table, ...]:
             for row in records(own)
         )
         head = ("feature", "named in the paper", "place", "share", "in the top ten")
-        tables.append(Table(f"{layer}: top features", head, rows, num_text=2))
+        note = "A share counts as 0 in splits in which the feature is not among the top ten."
+        tables.append(Table(f"{layer}: top features", head, rows, num_text=2, note=note))
     return tuple(tables)

@@ -53,8 +53,8 @@ def search_verdict(about: Mapping[str, Any], facts: Published) -> tuple[str, ...
         lines.append(
             f"By the paper's objective, the training loss under each round's own mask and weights, "
             f"another round wins, which is number {about['own_rank']} of {about['trials']} on the "
-            f"fixed one ({about['own_fixed']:.4f}): such losses do not compare between rounds, "
-            "which may be why the paper found the easiest mask (0.9) best."
+            f"fixed one ({about['own_fixed']:.4f}). Such losses do not compare between rounds: one "
+            "with an easier mask or kinder weights wins, which may be how the paper came to 0.9."
         )
     return tuple(lines)
 
@@ -113,7 +113,9 @@ def feature_verdict(features: pd.DataFrame, facts: Published) -> tuple[str, ...]
     always = int((top["in_top"] == top["splits"]).sum())
     lines.append(
         f"Of {len(top)} features in our top tens, {always} stand there in every one of "
-        f"{int(top['splits'].max())} splits."
+        f"{int(top['splits'].max())} splits: what a model rests on changes with the people it saw."
+        if always < len(top)
+        else f"All {len(top)} features in our top tens stand there in every split."
     )
     return (*lines, facts.feature_reason) if facts.feature_reason else tuple(lines)
 

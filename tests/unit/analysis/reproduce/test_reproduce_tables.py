@@ -89,9 +89,11 @@ def test_the_search_names_both_winners(parts):
 def test_of_a_named_genus_the_first_stands_in_the_table(reproduction):
     species = reproduction.features[reproduction.features["layer"] == "mg"]
     assert species["feature"].str.endswith("copri").sum() == 1
-    # Both Bacteroides and P. copri stand among the first ten of the few that there are here.
-    assert species["rank_in_layer"].tolist() == [1, 2, 3, 4]
-    assert species["in_top"].tolist() == [3, 3, 0, 0]
+    # Only what is among the top ten of a split competes for a place there.
+    table = species.set_index("feature")
+    assert table["rank_in_layer"].tolist() == [1, 2, 14]
+    assert table["in_top"].tolist() == [3, 3, 0]
+    assert table.loc["s__Prevotella_copri", "share"] == 0
 
 
 def test_what_only_the_paper_names_has_its_place_among_all(parts):
