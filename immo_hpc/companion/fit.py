@@ -28,7 +28,7 @@ from immo_hpc.data.hiding import has_both
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.visits import SUFFIX, people, without_visits
 
-_NOISES, _VISITS = (0.5, 1.0, 2.0, 4.0), (0.0, 0.5, 1.0)
+_NOISES, _VISITS = (0.1, 0.3, 1.0, 2.0, 4.0), (0.0, 0.5, 1.0)
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 # Other layers at half their scale: better than at the whole where a layer's own features say
 # much, and as good elsewhere (docs/notes/imputation.md).

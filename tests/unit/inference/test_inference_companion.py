@@ -7,6 +7,8 @@ import pytest
 
 from immo_hpc.companion import Companion, Rules
 from immo_hpc.companion.weights import Weight
+from immo_hpc.data.shards import write_shards
+from immo_hpc.data.stream import open_shards
 from immo_hpc.data.visits import with_visits
 from immo_hpc.inference import TrainedModel, prepared_samples
 from immo_hpc.inference import samples as portions
@@ -67,3 +69,16 @@ def test_portions_know_all_visits(accompanied, cohort, monkeypatch):
     np.testing.assert_allclose(said, whole, atol=1e-5)
     plain = accompanied.reconstruct(prepared, ["mb"])["mb"]
     assert not np.allclose(plain, whole)
+
+
+def test_shards_give_the_companion_that_memory_gives(trained, cohort, tmp_path):
+    split = np.array(["train", "train", "validation", "validation"] * 10)
+    prepared = replace(trained.prepare(cohort), split=split)
+    write_shards(prepared, trained.preparation, tmp_path / "shards")
+    streamed, _ = companion_of(trained.model, open_shards(tmp_path / "shards"), trained.config)
+    held, _ = companion_of(trained.model, prepared, trained.config)
+    assert streamed.rules == held.rules
+    for name, layer in held.reference.layers.items():
+        np.testing.assert_array_equal(streamed.reference.layers[name].values, layer.values)
+        np.testing.assert_array_equal(streamed.reference.layers[name].rows, layer.rows)
+    assert list(streamed.reference.samples["subject"]) == list(held.reference.samples["subject"])
