@@ -111,12 +111,19 @@ def feature_verdict(features: pd.DataFrame, facts: Published) -> tuple[str, ...]
             )
     top = features[features["rank_in_layer"] <= 10]
     always = int((top["in_top"] == top["splits"]).sum())
-    lines.append(
-        f"Of {len(top)} features in our top tens, {always} stand there in every one of "
-        f"{int(top['splits'].max())} splits: what a model rests on changes with the people it saw."
-        if always < len(top)
-        else f"All {len(top)} features in our top tens stand there in every split."
-    )
+    splits = int(top["splits"].max())
+    if splits > 1:
+        lines.append(
+            f"Of {len(top)} features in our top tens, {always} stand there in every one of "
+            f"{splits} splits"
+            + (
+                ": what a model rests on changes with the people it saw."
+                if always < len(top)
+                else "."
+            )
+        )
+    else:
+        lines.append("One split tells nothing of how stable these features are.")
     return (*lines, facts.feature_reason) if facts.feature_reason else tuple(lines)
 
 

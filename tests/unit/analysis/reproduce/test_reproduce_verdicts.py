@@ -121,6 +121,9 @@ def test_auc():
     assert "lies inside 1 of 2 intervals" in told
     assert "The smaller group has 9 to 19 people" in told
     assert "below 0.5" not in told
+    assert "whether the person is recognised" in told
+    alike = " ".join(auc_verdict(auc_rows([0.70, 0.72], [0.7, 0.65]), PEOPLE, IBDMDB))
+    assert "recognised" not in alike
     told = " ".join(auc_verdict(auc_rows([0.93, 0.80], [0.7, 0.3]), PEOPLE, IBDMDB))
     assert "lies inside 0 of 2 intervals" in told
     assert "1 intervals lie below 0.5" in told
@@ -154,5 +157,11 @@ def test_features(reproduction):
         "Prevotella copri (first in the paper): s__Prevotella_copri stands at place 14 of mg here."
     )
     assert told in lines
-    assert "All 3 features in our top tens stand there in every split." in lines
+    assert "Of 3 features in our top tens, 3 stand there in every one of 3 splits." in lines
+    one = reproduction.features.assign(splits=1)
+    assert "One split tells nothing" in feature_verdict(one, IBDMDB)[-2]
+    less = reproduction.features.assign(in_top=[2, 3, 0, 3])
+    assert any(
+        "2 stand there" in line and "changes" in line for line in feature_verdict(less, IBDMDB)
+    )
     assert lines[-1] == IBDMDB.feature_reason
