@@ -1,11 +1,13 @@
 """The sentences on what may be concluded follow the numbers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from immo_hpc.analysis.report.conclusions import best_rival, conclude, rival_wins
+from immo_hpc.analysis.report.tables import classification_table
 from immo_hpc.analysis.results import Interval
 
 
@@ -57,6 +59,25 @@ def test_undefined_auc_is_said_to_be(make):
     _, may_not = said(make["content"](classification=result))
     assert "undefined (0 nonIBD and 9 IBD)" in may_not
     assert best_rival(result) is None
+
+
+def test_a_headline_of_layers_and_latent_speaks_for_the_model(make):
+    result = make["classification"](0.8, 0.75, half=0.1, test_people=(12, 30))
+    own = Interval(0.9, 0.8, 1.0)
+    fused = replace(
+        result.head, name="fusion", title="Product of experts", source="fused", subject_auc=own
+    )
+    result = replace(
+        result, headline="fusion", headline_source="fused", scores=(fused, *result.scores)
+    )
+    assert result.table.loc[result.table["headline"], "name"].tolist() == ["fusion"]
+    assert best_rival(result).source in ("raw", "baseline")
+    assert not rival_wins(result)
+    content = make["content"](classification=result)
+    may, _ = said(content)
+    assert "Product of experts tells nonIBD and IBD apart with an AUC of 0.90" in may
+    table = classification_table(result, "people", has_repeats=True)
+    assert table.rows[0][:2] == ("Product of experts · headline", "layers, latent")
 
 
 def test_few_people_of_a_class_make_a_rough_estimate(make):
