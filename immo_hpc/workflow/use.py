@@ -42,9 +42,9 @@ def embed(run: Path, cohort: Path | None, out: Path, *, force: bool = False) -> 
         OutputError: If ``out`` exists and ``force`` is False, or cannot be written.
     """
     is_mudata = out.suffix == MUDATA_SUFFIX
-    require_free(out, force)
-    if not is_mudata:
-        require_free(beside_table(out), force)
+    # A wrong suffix is told first, whatever is there.
+    for path in [out] if is_mudata else [out, beside_table(out)]:
+        require_free(path, force)
     with chosen_samples(run, cohort, out) as (model, chosen):
         latent = embed_samples(model, chosen.samples)
         distances = Distances.of(model, chosen.samples)

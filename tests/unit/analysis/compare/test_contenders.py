@@ -21,7 +21,7 @@ from immo_hpc.analysis.ridge import predict_layer
 from immo_hpc.errors import UsageError
 
 HERE = [name for name, item in CONTENDERS.items() if is_there(item)]
-NETWORKS = {"autoencoder", "umint", "immo", "immo_paper", "immo_fusion", "mofa"}
+NETWORKS = {"autoencoder", "umint", "mofa"} | {name for name in HERE if name.startswith("immo")}
 QUICK = [name for name in HERE if name not in NETWORKS]
 
 
