@@ -10,7 +10,16 @@ from pathlib import Path
 
 def trainings(run):
     """Ids of the processes of this machine that train into ``run``, host or container."""
-    return [pid for pid, words in _all_trainings() if str(run).encode() in words]
+    return _into(run, _all_trainings())
+
+
+def _into(run, found):
+    """Those of the trainings found that fill ``run``.
+
+    What a training starts looks like the training until it is its own program: not counted.
+    """
+    parents = {pid: _stat(pid)[1:2] for pid, words in found if str(run).encode() in words}
+    return [pid for pid, parent in parents.items() if parent and int(parent[0]) not in parents]
 
 
 def _all_trainings():
@@ -56,7 +65,7 @@ class Freezer(threading.Thread):
             found = _all_trainings()
             for name in self.most_at_once:
                 run = self._job.run(name)
-                pids = [pid for pid, words in found if str(run).encode() in words]
+                pids = _into(run, found)
                 self.most_at_once[name] = max(self.most_at_once[name], len(pids))
                 if name in self._held:
                     self._look(pids, {path.name for path in run.glob("checkpoints/epoch-*")})
