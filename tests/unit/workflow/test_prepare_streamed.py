@@ -309,8 +309,10 @@ def test_a_worker_that_is_killed_is_only_noted():
 
 
 def test_a_worker_without_its_command_gives_up(monkeypatch):
-    monkeypatch.setenv("IMMO_PREPARE_PARENT", "1")
-    with further_workers([], 0) as team, pytest.raises(ImmoError, match="process 1, .* is gone"):
+    other = os.getpid()  # Nobody is started by itself.
+    monkeypatch.setenv("IMMO_PREPARE_PARENT", str(other))
+    gone = f"process {other}, .* is gone"
+    with further_workers([], 0) as team, pytest.raises(ImmoError, match=gone):
         team.check()
     monkeypatch.setenv("IMMO_PREPARE_PARENT", str(os.getppid()))
     with further_workers([], 0) as team:
