@@ -27,10 +27,14 @@ def test_demo_runs_to_a_report(name, layers, num_samples, cohorts_dir, immo, tmp
     assert name in page
     assert page.count("<svg") >= 10
     assert pd.read_parquet(out / "latent.parquet").shape == (num_samples, 111)
+    distances = pd.read_csv(out / "imputed" / "distance" / "samples.tsv", sep="\t", index_col=0)
+    is_far = distances["is_far"]
+    assert is_far.sum() <= 0.03 * num_samples
     for layer in layers:
-        table = pd.read_parquet(out / "imputed" / f"{layer}.parquet")
+        table = pd.read_parquet(out / "imputed" / f"{layer}.parquet").set_index("sample_id")
         assert len(table) == num_samples
-        assert not table.isna().to_numpy().any()
+        # What is missing is left so where a sample is far from the training data, and only there.
+        assert not table[~is_far.loc[table.index]].isna().to_numpy().any()
 
 
 def test_validate_prints_the_published_subsets(cohorts_dir, immo):
