@@ -40,6 +40,7 @@ from immo_hpc.inference import Imputation, TrainedModel, hidden_r2, mean_score, 
 from immo_hpc.inference.calibration.fit import calibration_of
 from immo_hpc.inference.companion import companion_of
 from immo_hpc.train import EpochRecord, RunFolder, read_metrics, train
+from immo_hpc.train.threads import one_thread
 
 
 class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn has no types
@@ -188,10 +189,12 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         trained = TrainedModel(training.model, preparation, config, cohort.roles)
         self.notices_ = (*cohort.notices, *training.notices)
         if config.train.companion:
-            companion, notice = companion_of(training.model, prepared, config)
+            with one_thread():
+                companion, notice = companion_of(training.model, prepared, config)
             trained = replace(trained, companion=companion)
             self.notices_ = (*self.notices_, notice)
-        trained = self._calibrated(trained, prepared)
+        with one_thread():
+            trained = self._calibrated(trained, prepared)
         self._set_fitted(trained, training.records)
         self.n_features_in_ = num_columns(X, cohort)
         if isinstance(X, pd.DataFrame):

@@ -18,6 +18,7 @@ from immo_hpc.inference.calibration.store import load_calibration, save_calibrat
 from immo_hpc.train import RunFolder
 from immo_hpc.train.run import check_run
 from immo_hpc.train.samples import load_samples
+from immo_hpc.train.threads import one_thread
 from immo_hpc.workflow.opened import OpenRun
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.subset import some_subjects
@@ -47,6 +48,7 @@ def calibrate(run: Path, shards: Path | None = None, *, force: bool = False) -> 
     return Outcome(*_describe(folder, calibration))
 
 
+@one_thread()
 def write_calibration(folder: RunFolder, model: TrainedModel, shards: Path) -> Calibration:
     """Calibrate the model of a run, and write the calibration beside it; errors as `calibrate`."""
     cohort = load_samples(shards, model.config.train)[0]
@@ -106,6 +108,7 @@ def _describe(folder: RunFolder, calibration: Calibration) -> tuple[dict[str, An
     return values, text
 
 
+@one_thread()
 def covered(opened: OpenRun) -> CoverageResult:
     """Coverage of intervals on the run's held-out people.
 

@@ -8,8 +8,10 @@ from immo_hpc.companion import save_companion
 from immo_hpc.inference.companion import companion_of
 from immo_hpc.train import RunFolder, load_model
 from immo_hpc.train.samples import load_samples
+from immo_hpc.train.threads import one_thread
 
 
+@one_thread()
 def write_companion(run: RunFolder, shards: Path) -> str | None:
     """Fit and write the companion of a finished run that has none and asks for one.
 

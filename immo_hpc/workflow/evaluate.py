@@ -16,6 +16,7 @@ from immo_hpc.analysis.labels import owner_codes
 from immo_hpc.analysis.results import ClassificationResult, ImputationResult
 from immo_hpc.files import new_folder, require_absent, write_text
 from immo_hpc.inference import write_table
+from immo_hpc.train.threads import one_thread
 from immo_hpc.workflow.distances import Distances, distance_columns
 from immo_hpc.workflow.opened import OpenRun, new_cohort, open_run
 from immo_hpc.workflow.outcome import Outcome
@@ -79,12 +80,14 @@ def classify_new(run: Path, cohort: Path, out: Path | None = None) -> Outcome:
     return Outcome(values, text, (*chosen.notices, *said, *samples.notices))
 
 
+@one_thread()
 def classified(opened: OpenRun) -> ClassificationResult:
     """Classification of the run's held-out people."""
     cohort = opened.analysed.cohort
     return classify(opened.analysed_latent, cohort, seed=opened.model.config.seed)
 
 
+@one_thread()
 def imputed(opened: OpenRun) -> ImputationResult:
     """Hide-and-score imputation of the run's held-out people."""
     cohort = opened.analysed.cohort

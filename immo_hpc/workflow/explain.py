@@ -17,6 +17,7 @@ from immo_hpc.data.suspects import exclusion_text, suspects
 from immo_hpc.errors import UsageError
 from immo_hpc.files import new_folder, require_absent, write_text
 from immo_hpc.inference import TrainedModel
+from immo_hpc.train.threads import one_thread
 from immo_hpc.workflow.explaining.retrain import RetrainJob, retrained
 from immo_hpc.workflow.explaining.told import attribution_tables, attribution_text
 from immo_hpc.workflow.opened import OpenRun, new_cohort, open_run
@@ -108,6 +109,7 @@ def suggest_exclusions(run: Path) -> Outcome:
     return Outcome({"suggested": values}, exclusion_text(found), (notice,))
 
 
+@one_thread()
 def explained(
     opened: OpenRun,
     *,
