@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from immo_hpc._version import __version__
+from immo_hpc._version import __version__, source_digest
 from immo_hpc.config import ImmoConfig, differing_keys, validated
 from immo_hpc.errors import BusyError, ConfigError, OutputError, RunError, SubmissionError
 from immo_hpc.files import refuse_output
@@ -21,6 +21,8 @@ from immo_jobs.folder import make_folder
 from immo_jobs.profile import Profile
 
 VERSION_LABEL = "org.opencontainers.image.version"
+REVISION_LABEL = "org.opencontainers.image.revision"
+SOURCE_LABEL = "org.immo-hpc.source"
 _PROBE_BYTES = 1 << 20
 
 
@@ -41,7 +43,10 @@ def check_programs(profile: Profile) -> tuple[str, ...]:
 
 
 def check_image(image: Path, *, is_loaded_later: bool = False) -> tuple[str, ...]:
-    """Make sure that an image is there and of this package's version.
+    """Make sure that an image is there and holds what is installed here.
+
+    Two states of one version are told apart by a digest of their Python files, since one may
+    know configuration keys that the other does not.
 
     Args:
         image: The .sif file.
@@ -52,7 +57,8 @@ def check_image(image: Path, *, is_loaded_later: bool = False) -> tuple[str, ...
 
     Raises:
         ConfigError: If Apptainer is missing and nothing may bring it.
-        SubmissionError: If the image is missing, cannot be read, or is of another version.
+        SubmissionError: If the image is missing, cannot be read, is of another version or of
+            another state of this version.
     """
     if not image.is_file():
         message = (
@@ -66,18 +72,27 @@ def check_image(image: Path, *, is_loaded_later: bool = False) -> tuple[str, ...
         and shutil.which("singularity") is None
     ):
         return (f"{image}: its version was not checked, as Apptainer is not on PATH here.",)
-    found = image_version(image)
+    labels = image_labels(image)
+    found = labels.get(VERSION_LABEL)
     if found != __version__:
         message = (
             f"{image}: the image holds immo-hpc {found or 'of unknown version'}, and this is "
             f"{__version__}. Build the image of this version, or submit with the version in it."
         )
         raise SubmissionError(message)
+    if labels.get(SOURCE_LABEL) not in (None, source_digest()):
+        commit = labels.get(REVISION_LABEL, "unknown")[:12]
+        message = (
+            f"{image}: the image holds another state of immo-hpc {__version__} (commit {commit}) "
+            "than the one installed here. Build the image of this state (make container), or "
+            f"install commit {commit} here."
+        )
+        raise SubmissionError(message)
     return ()
 
 
-def image_version(image: Path) -> str | None:
-    """Version of immo-hpc an image is labelled with; None if it has no such label.
+def image_labels(image: Path) -> dict[str, str]:
+    """What an image is labelled with, by name of the label.
 
     Raises:
         SubmissionError: If Apptainer cannot read the image.
@@ -87,12 +102,11 @@ def image_version(image: Path) -> str | None:
     try:
         values: Any = json.loads(done.stdout)
         labels: Mapping[str, Any] = values["data"]["attributes"]["labels"] or {}
-    except (ValueError, LookupError, TypeError) as error:
+        return {name: str(value) for name, value in labels.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         message = f"{image}: Apptainer cannot read this image ({said}). Build or copy it anew."
         raise SubmissionError(message) from error
-    found = labels.get(VERSION_LABEL)
-    return None if found is None else str(found)
 
 
 def check_folder(folder: Path, mode: int) -> None:

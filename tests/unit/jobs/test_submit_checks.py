@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from immo_hpc._version import __version__
+from immo_hpc._version import __version__, source_digest
 from immo_hpc.errors import BusyError, ConfigError, OutputError, SubmissionError
 from immo_hpc.lease import hold
 from immo_hpc.lines import read_lines
@@ -18,8 +18,8 @@ from immo_jobs.survey import survey
 from immo_jobs.task import Task
 
 
-def labels(version):
-    found = {check.VERSION_LABEL: version} if version else {}
+def labels(version, **more):
+    found = ({check.VERSION_LABEL: version} if version else {}) | more
     return json.dumps({"data": {"attributes": {"labels": found}}, "type": "container"})
 
 
@@ -40,6 +40,17 @@ def test_an_image_of_this_version(commands, image):
 def test_an_image_of_another_version(commands, image, version, told):
     commands("apptainer", f"echo '{labels(version)}'")
     with pytest.raises(SubmissionError, match=f"holds immo-hpc {told}, and this is {__version__}"):
+        check.check_image(image)
+
+
+def test_an_image_of_another_state_of_this_version(commands, image):
+    here = {check.SOURCE_LABEL: source_digest(), check.REVISION_LABEL: "0123456789abcdef"}
+    commands("apptainer", f"echo '{labels(__version__, **here)}'")
+    assert check.check_image(image) == ()
+    there = here | {check.SOURCE_LABEL: "0" * 64}
+    commands("apptainer", f"echo '{labels(__version__, **there)}'")
+    told = rf"another state of immo-hpc {__version__} \(commit 0123456789ab\)"
+    with pytest.raises(SubmissionError, match=told):
         check.check_image(image)
 
 
