@@ -29,8 +29,6 @@ from immo_hpc.files import write_text
 from immo_hpc.train.device import resolve_device
 
 FORMAT_VERSION = 2
-# Beyond this glibc takes fresh memory from the system for each tensor.
-_FRESH_MIN = 32 << 20
 # Data sets taken in turns on a GPU are together larger than any second-level cache.
 _ROTATED_BYTES = 256 << 20
 _COPY_MAX = 2 << 30
@@ -112,19 +110,14 @@ def bench_case(
         for name, run in runs.items()
         if name != "copy"
     }
-    rows = []
-    if device.type == "cpu" and case.tensor_bytes >= _FRESH_MIN:
-        rows.append(
-            make_row(case, "fresh", _times(runs, device, rounds), peaks, moved, notes, device)
-        )
+    on_cpu = device.type == "cpu"
+    times = _times(runs, device, rounds)
+    rows = [make_row(case, "fresh" if on_cpu else "kept", times, peaks, moved, notes, device)]
+    if on_cpu:
         with kept_memory() as is_kept:
             if is_kept:
                 times = _times(runs, device, rounds)
                 rows.append(make_row(case, "kept", times, peaks, moved, notes, device))
-    else:
-        rows.append(
-            make_row(case, "kept", _times(runs, device, rounds), peaks, moved, notes, device)
-        )
     return rows
 
 

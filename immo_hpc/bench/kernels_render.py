@@ -49,9 +49,9 @@ the results of `immo bench kernels`; not edited by hand.
   All contenders in one process, in turns.
 - **of copy**: time of the copy over time of immo. **over plain**, **over compiled**, **over
   whole**: their median over that of immo.
-- **memory**: *fresh*: tensors beyond 32 MB come from the system at each call, as in a training
-  loop (immo keeps the memory of its own results between calls). *kept*: the C library is told to
-  keep freed memory, for all alike; below 32 MB it does so by itself.
+- **memory**: *fresh*: as the C library gives it: tensors beyond 32 MB come from the system at each
+  call, smaller ones often do, as it hands freed memory back (immo keeps the memory of its own
+  results between calls). *kept*: the C library is told to keep freed memory, for all alike.
 - **peak MB**: memory of one call at its peak, results included: immo / plain / compiled / whole; of
   a training step all that is held: data, parameters, gradients, Adam's state.
 

@@ -22,9 +22,9 @@ class Row:
 
     Attributes:
         case: The case.
-        memory: 'fresh': large tensors as the C library makes them; 'kept': freed memory is
-            kept for the next tensor (`kernels_timing.kept_memory`), for every contender. On a
-            GPU torch keeps memory, and below 32 MB the C library does: 'kept' alone.
+        memory: 'fresh': tensors as the C library makes them; 'kept': freed memory is kept for
+            the next tensor (`kernels_timing.kept_memory`), for every contender. On a GPU torch
+            keeps memory: 'kept' alone.
         ms: Milliseconds a call by contender; None: it could not run, or is not one of the op's.
         peak_extra_mb: Memory of one call at its peak, results included, MB by contender; of a
             training step all that is held, data, parameters and Adam's state too.

@@ -18,7 +18,9 @@ from immo_kernels import release_memory
 
 Run = Callable[[int], object]  # takes the number of the call, to take another data set each time
 
-_TARGET_S = 0.005  # shorter calls are timed several at once
+# Shorter calls are timed several at once: long enough that what the contender before left behind,
+# such as threads that still wait busily for work, does not count.
+_TARGET_S = 0.05
 _MMAP_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD = -4, -1, -3  # of mallopt(3)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 # Elements from which a second thread pays although another process may hold its core (README.md).
-PARALLEL_MIN = 1 << 20
+PARALLEL_MIN = 1 << 19
 _BLOCKS_PER_THREAD = 4
 
 _one_parallel_call = threading.Lock()

@@ -128,3 +128,16 @@ def test_threads_never_share_a_block():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_results_of_several_sizes_find_their_blocks_again():
+    """As of the layers of a batch: what was in use at once is kept."""
+    sizes = [1 << 19, 1 << 21, 1 << 22]
+
+    def one_step():
+        return sorted(result.data_ptr() for result in [_outputs.empty((n, 1)) for n in sizes])
+
+    places = one_step()
+    sizes.reverse()
+    assert one_step() == places
+    assert num_blocks() == 3
