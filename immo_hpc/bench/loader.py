@@ -23,10 +23,11 @@ from immo_hpc.bench.loader_claims import claims_of
 from immo_hpc.bench.loader_contenders import CONTENDERS
 from immo_hpc.bench.loader_copies import write_copy
 from immo_hpc.bench.loader_data import BenchCohort, cohort_of, describe, described
-from immo_hpc.bench.loader_limit import described_limit, group_limit
+from immo_hpc.bench.loader_limit import described_limit
 from immo_hpc.bench.loader_render import table
 from immo_hpc.bench.loader_rows import Row
 from immo_hpc.bench.loader_runs import Settings, measure
+from immo_hpc.data.stream.cache import group_limit
 from immo_hpc.errors import OutputError, UsageError
 from immo_hpc.files import write_text
 from immo_hpc.train.environment import describe_environment, package_versions, source_commit

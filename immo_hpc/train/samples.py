@@ -73,7 +73,8 @@ def training_source(
         )
         notice = (
             f"streamed from shards: {_gb(samples.value_bytes)} GB of values in windows of "
-            f"{_gb(stream.window_bytes)} GB, since train.memory_gb is {train.memory_gb:g}."
+            f"{_gb(stream.window_bytes)} GB, since train.memory_gb is {train.memory_gb:g}"
+            + (", past the system's cache, which cannot hold them." if stream.past_cache else ".")
         )
         return stream, notice
     source = BatchSource(

@@ -3,14 +3,11 @@
 Long rows are copied once: the kernel puts each where it belongs. Short rows go through a
 scratch buffer that stays in the processor's cache, since a place to tell the kernel costs
 more than copying them again. So does what is read for the first time in a process, since
-the checksum of its page is verified then.
+the checksum of its page is verified then, and what is read past the page cache.
 """
 
 from __future__ import annotations
 
-import os
-from collections import OrderedDict
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,10 +19,10 @@ from numpy.typing import NDArray
 
 from immo_hpc.data.stream.decoded import damaged, decoded_rows
 from immo_hpc.data.stream.index import RowGroup, ShardIndex
+from immo_hpc.data.stream.opened import OpenShards
 from immo_hpc.data.stream.page import read_page_header
 from immo_hpc.errors import ShardError
 
-_OPEN_FILES = 16
 _ALIGN = 64
 # Rows that are not wanted are read along if they are shorter than this: a new read costs more.
 _GAP_BYTES = 64 * 2**10
@@ -42,28 +39,34 @@ class GroupReader:
 
     Args:
         index: The opened shards.
+        past_cache: Read past the system's page cache, where the file system can.
     """
 
-    def __init__(self, index: ShardIndex) -> None:
+    def __init__(self, index: ShardIndex, *, past_cache: bool = False) -> None:
         self._index = index
         self._features = {name: len(layer.features) for name, layer in index.layers.items()}
         self._dtype = np.dtype(index.manifest.dtype)
-        self._descriptors: OrderedDict[Path, int] = OrderedDict()
         # Chunks whose checksum was right, and whether they can be read without decoding.
         self._sound: dict[tuple[Path, int, str], bool] = {}
         largest = max(
             (chunk.size for group in index.groups for chunk in group.chunks.values()), default=0
         )
         self._scratch = np.empty(largest + _ALIGN, dtype=np.uint8)
+        self._shards = OpenShards(past_cache=past_cache, largest=largest)
         width = max(self._features.values())
         self._wide = torch.empty(0, dtype=torch.float32)
         if self._dtype == np.float16:
             most = max(max(group.num_rows.values()) for group in index.groups)
             self._wide = torch.empty(most * width, dtype=torch.float32)
 
+    @property
+    def past_cache(self) -> bool:
+        """Whether it reads past the page cache, as far as is known."""
+        return self._shards.past_cache
+
     def twin(self) -> GroupReader:
         """A reader for another thread; what one has verified the other need not."""
-        twin = GroupReader(self._index)
+        twin = GroupReader(self._index, past_cache=self.past_cache)
         twin._sound = self._sound
         return twin
 
@@ -75,16 +78,11 @@ class GroupReader:
 
     def close(self) -> None:
         """Close the files; reading opens them again."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        self._shards.close()
 
     def expect(self, group: RowGroup) -> None:
         """Tell the system that ``group`` is read soon, so that the disk can start."""
-        sizes = [chunk.size for chunk in group.chunks.values()]
-        start = min(chunk.offset for chunk in group.chunks.values())
-        # What is wrong with the file is told when it is read.
-        with suppress(OSError):
-            os.posix_fadvise(self._open(group.path), start, sum(sizes), os.POSIX_FADV_WILLNEED)
+        self._shards.expect(group)
 
     def read_into(
         self,
@@ -108,7 +106,8 @@ class GroupReader:
         """
         row_bytes = 4 * self._features[layer]
         is_plain = self._sound.get((group.path, group.number, layer), False)
-        if is_plain and self._dtype == np.float32 and row_bytes >= _DIRECT_BYTES:
+        is_direct = self._dtype == np.float32 and row_bytes >= _DIRECT_BYTES
+        if is_plain and is_direct and not self.past_cache:
             self._scatter(group, layer, rows, out, places)
             return
         values = np.ascontiguousarray(self.read(group, layer, rows))
@@ -151,7 +150,7 @@ class GroupReader:
         # So that the values begin at a multiple of _ALIGN.
         start = -before % _ALIGN
         content = self._scratch[start : start + chunk.size]
-        self._fill(group, layer, content, chunk.offset)
+        self._shards.fill(group, layer, content, chunk.offset)
         header = read_page_header(content[:64].tobytes())
         if header is None or header.size > chunk.size:
             raise ShardError(damaged(group, layer, "its page has no readable header"))
@@ -175,7 +174,7 @@ class GroupReader:
             first, last = int(rows[low]), int(rows[high - 1])
             size = last + 1 - first
             part = self._scratch[filled * row_bytes : (filled + size) * row_bytes]
-            self._fill(group, layer, part, begin + first * row_bytes)
+            self._shards.fill(group, layer, part, begin + first * row_bytes)
             place[low:high] = rows[low:high] - first + filled
             filled += size
         values = self._scratch[: filled * row_bytes].view(self._dtype).reshape(filled, width)
@@ -200,7 +199,9 @@ class GroupReader:
                 parts[row] = target[start : start + row_bytes]
             for start in range(0, len(parts), _MOST_PLACES):
                 some = parts[start : start + _MOST_PLACES]
-                self._fill_all(group, layer, some, row_bytes, begin + (first + start) * row_bytes)
+                self._shards.fill_all(
+                    group, layer, some, row_bytes, begin + (first + start) * row_bytes
+                )
 
     def _single(self, values: NDArray[Any]) -> NDArray[np.float32]:
         if values.dtype == np.float32:
@@ -218,41 +219,6 @@ class GroupReader:
         chunk, (num_rows, width) = group.chunks[layer], self._shape(group, layer)
         row_bytes = width * self._dtype.itemsize
         return chunk.offset + chunk.size - num_rows * row_bytes, row_bytes
-
-    def _fill_all(
-        self, group: RowGroup, layer: str, parts: list[memoryview], size: int, offset: int
-    ) -> None:
-        """Fill parts of ``size`` bytes each with what lies one after the other in the file."""
-        try:
-            filled = os.preadv(self._open(group.path), parts, offset) // size
-        except OSError as error:
-            raise ShardError(damaged(group, layer, str(error))) from error
-        for number, part in enumerate(parts[filled:], filled):
-            rest = np.frombuffer(part, dtype=np.uint8)
-            self._fill(group, layer, rest, offset + number * size)
-
-    def _fill(self, group: RowGroup, layer: str, buffer: NDArray[np.uint8], offset: int) -> None:
-        filled = 0
-        try:
-            while filled < len(buffer):
-                rest = buffer[filled:].data
-                size = os.preadv(self._open(group.path), [rest], offset + filled)
-                if not size:
-                    what = f"the file ends {len(buffer) - filled} bytes early"
-                    raise ShardError(damaged(group, layer, what))
-                filled += size
-        except OSError as error:
-            raise ShardError(damaged(group, layer, str(error))) from error
-
-    def _open(self, path: Path) -> int:
-        descriptor = self._descriptors.get(path)
-        if descriptor is None:
-            if len(self._descriptors) >= _OPEN_FILES:
-                os.close(self._descriptors.popitem(last=False)[1])
-            descriptor = os.open(path, os.O_RDONLY)
-            self._descriptors[path] = descriptor
-        self._descriptors.move_to_end(path)
-        return descriptor
 
 
 def _runs(rows: NDArray[np.int64], row_bytes: int) -> list[int]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from immo_hpc.data.balance import patterns
 from immo_hpc.data.batches.batch import Batch, require_batches, require_rank, require_start
 from immo_hpc.data.stream.background import Background
+from immo_hpc.data.stream.cache import goes_past_cache
 from immo_hpc.data.stream.groups import GroupReader
 from immo_hpc.data.stream.index import ShardIndex
 from immo_hpc.data.stream.memory import Memory
@@ -83,9 +84,17 @@ class StreamSource:
         self._patterns = patterns(index.measured()[self._chosen]) if balance == "pattern" else None
         batch_bytes = batch_size * int(self._bytes.max())
         self.window_bytes = max(memory_bytes // _WINDOWS - batch_bytes, 1)
-        self._reader = GroupReader(index)
+        item_bytes = np.dtype(index.manifest.dtype).itemsize
+        self._reader = GroupReader(
+            index, past_cache=goes_past_cache(index.value_bytes // 4 * item_bytes)
+        )
         memory = Memory(pin=self._device.type == "cuda")
         self._filler = WindowFiller(index, self._reader, memory)
+
+    @property
+    def past_cache(self) -> bool:
+        """Whether shards are read past the system's page cache, as far as is known."""
+        return self._reader.past_cache
 
     @property
     def num_samples(self) -> int:

@@ -22,6 +22,8 @@ _AHEAD = 2
 # One thread copies at less than half the rate at which it reads into a cache, and more than four
 # do not copy faster than memory lets them.
 _MOST_READERS = 4
+# Past the page cache nobody reads ahead: that many requests keep the disk busy, not the processors.
+_PAST_CACHE_READERS = 6
 # Windows of an epoch differ by less, so that one piece of memory fits them all.
 _SLACK = 1.06
 
@@ -75,8 +77,8 @@ class Window:
 class WindowFiller:
     """Reads the rows of windows from shards to where their batches want them.
 
-    As many threads read as this process has processors, up to four. What they read does not
-    depend on their number, since every row has its place.
+    As many threads read as this process has processors, up to four; six past the page cache. What
+    they read does not depend on their number, since every row has its place.
 
     Args:
         index: The opened shards.
@@ -87,6 +89,8 @@ class WindowFiller:
     def __init__(self, index: ShardIndex, reader: GroupReader, memory: Memory) -> None:
         self._index, self._memory = index, memory
         number = min(_MOST_READERS, len(os.sched_getaffinity(0)))
+        if reader.past_cache:
+            number = _PAST_CACHE_READERS
         self._readers = [reader, *(reader.twin() for _ in range(1, number))]
         self._measured = dict(zip(index.layers, index.measured().T, strict=True))
         self._row = {name: np.cumsum(held) - 1 for name, held in self._measured.items()}

@@ -17,7 +17,7 @@ from immo_hpc.bench.loader_claims import claims_of
 from immo_hpc.bench.loader_contenders import CONTENDERS
 from immo_hpc.bench.loader_copies import COPIES, write_copy
 from immo_hpc.bench.loader_data import LAYERS, BenchCohort, cohort_of, describe, described
-from immo_hpc.bench.loader_limit import described_limit, group_limit
+from immo_hpc.bench.loader_limit import described_limit
 from immo_hpc.bench.loader_memory import MemoryPoint, between
 from immo_hpc.bench.loader_rows import Row
 from immo_hpc.bench.loader_runs import Settings, measure
@@ -101,15 +101,7 @@ def test_page_cache_is_dropped_and_filled(copies):
     assert loader_cache.resident_share([]) == 0
 
 
-def test_limit_of_the_control_group(tmp_path):
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    (tmp_path / "a" / "memory.max").write_text("2000000000\n")
-    (tmp_path / "a" / "b" / "memory.max").write_text("max\n")
-    own = tmp_path / "own"
-    own.write_text("4:memory:/x\n0::/a/b\n")
-    assert group_limit(tmp_path, own) == 2_000_000_000
-    own.write_text("4:memory:/a\n")
-    assert group_limit(tmp_path, own) is None
+def test_the_limit_in_words():
     assert "control group of 2 GB" in described_limit(2 * 10**9, 2 * 10**9)
     assert "systemd-run" in described_limit(2 * 10**9, None)
 
