@@ -133,6 +133,24 @@ def test_masks_go_with_the_sample(narrow):
     torch.testing.assert_close(chosen, found[order[:5]], **TOLERANCES[torch.float32])
 
 
+@settings(max_examples=20, deadline=None)
+@given(cut=st.integers(0, 6))
+def test_halves_of_a_batch_have_the_masks_of_the_whole(cut):
+    """Sums of whole numbers do not round, so a value masked otherwise would show."""
+    x, _, _, uid, arguments = problem((6, 100, 1))
+    x.copy_(torch.where(x.isnan(), x, torch.arange(600).view(6, 100) % 7 + 1.0))
+    matrix, bias = torch.eye(100), torch.zeros(100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocked, "block_width", lambda *_: 64)
+        whole = masked_linear(x, matrix, bias, uid, **arguments)
+        halves = [
+            masked_linear(x[part], matrix, bias, uid[part], **arguments)
+            for part in (slice(0, cut), slice(cut, 6))
+        ]
+    assert torch.equal(torch.cat(halves), whole)
+    assert torch.equal(whole, dynamic_mask(x, uid, **arguments))
+
+
 def test_no_tensor_is_larger_than_a_block(narrow):
     x, matrix, bias, uid, arguments = problem((64, 4096, 4))
     out = torch.empty(4, 4096)
