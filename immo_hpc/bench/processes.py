@@ -40,6 +40,7 @@ class SharedRate:
         samples_per_s: Training samples a second, median over epochs, held-out error included.
         ideal: The rate of one process times their number.
         start_up_s: From the start of the command to the first step.
+        waiting: Share of the time of the epochs in which the first process waited for a batch.
         loss: Loss of the last epoch, which the number of processes must not change.
     """
 
@@ -47,6 +48,7 @@ class SharedRate:
     samples_per_s: float
     ideal: float
     start_up_s: float
+    waiting: float
     loss: float
 
 
@@ -188,11 +190,12 @@ def _rate(
     run: RunFolder, samples: int, number: int, start_up_s: float, before: Sequence[SharedRate]
 ) -> SharedRate:
     records = read_metrics(run.metrics)
-    seconds = statistics.median(record.seconds for record in records[_WARM_UP:] or records)
-    rate = samples / seconds
+    timed = records[_WARM_UP:] or records
+    rate = samples / statistics.median(record.seconds for record in timed)
+    waiting = sum(record.waiting_s for record in timed) / sum(record.seconds for record in timed)
     # Of the fewest processes, where one alone is not measured.
     alone = before[0].samples_per_s / before[0].processes if before else rate / number
-    return SharedRate(number, rate, alone * number, start_up_s, records[-1].loss)
+    return SharedRate(number, rate, alone * number, start_up_s, waiting, records[-1].loss)
 
 
 def _median_s(do: Callable[[], object]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 from immo_hpc.files import write_text
 
-_HEADER = ("processes", "samples/s", "ideal", "of ideal", "start-up s", "loss")
+_HEADER = ("processes", "samples/s", "ideal", "of ideal", "start-up s", "waiting", "loss")
 _INTRODUCTION = """# Training by several processes, and as jobs
 
 Written by `python -m immo_hpc.bench.processes_render benchmarks/results docs/bench-processes.md`
@@ -23,6 +23,9 @@ from the results of `immo bench train --processes`; not edited by hand. How such
 - **samples/s**: training samples a second, median over epochs, held-out error included.
   **ideal**: the rate of one process times their number, whether or not there are as many cores.
 - **start-up**: from the start of `immo train` to its first step.
+- **waiting**: share of the epochs' time in which the first process waited for its next batch
+  (not in older results). A whole step beside the bytes it has to move:
+  [bench-kernels.md](bench-kernels.md).
 - **loss**: of the last epoch, which the number of processes must not change.
 - **submitted**: from the start of `immo submit` to the first step, of it `immo submit` itself.
 """
@@ -81,6 +84,7 @@ def _cells(rate: Mapping[str, Any]) -> tuple[str, ...]:
         f"{rate['ideal']:.0f}",
         f"{rate['samples_per_s'] / rate['ideal']:.0%}",
         f"{rate['start_up_s']:.1f}",
+        f"{rate['waiting']:.1%}" if "waiting" in rate else "-",
         f"{rate['loss']:.5f}",
     )
 

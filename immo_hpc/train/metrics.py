@@ -29,6 +29,8 @@ class EpochRecord:
         validation_layers: Held-out error on whole hidden layers by layer; likewise.
         steps: Optimisation steps in this epoch.
         seconds: Wall time of the epoch, validation included.
+        waiting_s: Of it, time in which the training waited for its next batch; 0 in files of
+            older versions, which did not say.
     """
 
     epoch: int
@@ -42,6 +44,7 @@ class EpochRecord:
     validation_layers: dict[str, float | None]
     steps: int
     seconds: float
+    waiting_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values, in the order of the attributes."""
@@ -58,6 +61,7 @@ class EpochSums:
         layers: By layer: sum of squared errors, and number of scored values.
         steps: Steps done.
         seconds: Wall time spent, over all attempts that led here.
+        waiting_s: Of it, time spent waiting for batches.
     """
 
     loss: float
@@ -65,6 +69,7 @@ class EpochSums:
     layers: dict[str, list[float]]
     steps: int
     seconds: float
+    waiting_s: float = 0.0
 
     @classmethod
     def empty(cls, layers: Sequence[str]) -> EpochSums:

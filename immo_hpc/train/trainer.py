@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -126,10 +126,17 @@ class Trainer:
         before, start = self.sums.seconds, time.perf_counter()
         # Closed at once if the training stops here: a source may read ahead in a thread.
         with closing(self._source.epoch(self.epoch, start=self.sums.steps)) as batches:
-            for batch in batches:
+            # A step ends with its figures on the CPU, so a GPU has nothing to do meanwhile.
+            while (batch := self._next(batches)) is not None:
                 self._step(batch)
                 self.sums.seconds = before + time.perf_counter() - start
                 yield
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        self.sums.waiting_s += time.perf_counter() - asked
+        return batch
 
     def _step(self, batch: Batch) -> None:
         losses, size = self._steps.losses(batch, self.sums.steps)
@@ -190,6 +197,7 @@ class Trainer:
             validation_layers=held_out.layers,
             steps=self.sums.steps,
             seconds=self.sums.seconds + time.perf_counter() - start,
+            waiting_s=self.sums.waiting_s,
         )
         self.records.append(record)
         self.epoch += 1

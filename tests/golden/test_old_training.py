@@ -75,7 +75,7 @@ def write_golden(folder: Path) -> None:
 
 def numbers(record):
     values = json.loads(json.dumps(record.to_dict()))
-    del values["seconds"]
+    del values["seconds"], values["waiting_s"]
     # None, where there is nothing to measure, becomes NaN.
     return pd.json_normalize(values).iloc[0].astype(float).to_dict()
 

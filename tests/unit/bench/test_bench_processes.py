@@ -39,6 +39,7 @@ def test_everything_is_measured_and_written(shards, tmp_path):
     (rate,) = found.rates
     assert rate.samples_per_s == rate.ideal > 0
     assert found.samples > 16
+    assert 0 < rate.waiting < 1
     assert min(rate.start_up_s, found.resume_s, found.checkpoint_s, found.restore_s) > 0
     assert 0 <= found.lost_s <= 0.5
     assert json.loads((tmp_path / "found.json").read_text())["rates"][0]["processes"] == 1

@@ -37,7 +37,7 @@ def shards(new_cohort, tmp_path):
 
 
 def without_seconds(records):
-    return [replace(record, seconds=0.0) for record in records]
+    return [replace(record, seconds=0.0, waiting_s=0.0) for record in records]
 
 
 def assert_same_weights(one, other):

@@ -128,7 +128,8 @@ def stop(record):
 
 
 def without_seconds(run):
-    return [{**record.to_dict(), "seconds": 0} for record in read_metrics(RunFolder(run).metrics)]
+    timed = {"seconds": 0, "waiting_s": 0}
+    return [{**record.to_dict(), **timed} for record in read_metrics(RunFolder(run).metrics)]
 
 
 def test_it_goes_on_after_a_stop_as_if_there_had_been_none(folders, origin, new_config):
