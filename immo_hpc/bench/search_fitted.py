@@ -4,6 +4,11 @@ Ten searches by three samplers, alone and eight at once, are 3,000 trainings. A 
 to the trainings of a study that sampled the space stands in for them (Eggensperger et al.,
 AAAI 2015, "Efficient benchmarking of hyperparameter optimizers via surrogates"). How well it
 foretells trainings that it was not fitted to is told beside every figure taken from it.
+
+It is fitted to the logarithm of the distance from a floor below the best trial. Trainings that
+come to nothing spoil the scale otherwise: of 140 on IBDMDB a tenth ended at .99, where the better
+half lies between .795 and .840. Of that half a fit to plain values puts trials left out in the
+right order with a rank correlation of .49 only, this one with .70.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ class Fitted:
         trials: Complete trials it was fitted to.
         r2: Of trials left out, in ten folds.
         rmse: Likewise, in units of the objective.
+        rank: Likewise, Spearman's correlation among the better half of the trials.
         spread: Standard deviation of the objective over the trials.
         best: Best value of a trial.
     """
@@ -44,12 +50,13 @@ class Fitted:
     trials: int
     r2: float
     rmse: float
+    rank: float
     spread: float
     best: float
 
     def quality(self) -> dict[str, float]:
         """What is written beside figures taken from the surface."""
-        names = ("trials", "r2", "rmse", "spread", "best")
+        names = ("trials", "r2", "rmse", "rank", "spread", "best")
         return {name: getattr(self, name) for name in names}
 
 
@@ -78,12 +85,14 @@ def fit_surface(study: Path) -> Fitted:
     sign = 1.0 if plan.directions[0] == "minimize" else -1.0
     points = np.array([unit(plan.space, trial.params) for trial, _ in complete])
     values = np.array([sign * result.values[0] for _, result in complete if result.values])
-    held_out = _held_out(points, values)
-    error = values - held_out
-    model = _fit(points, values)
+    scale = _Scale.of(values)
+    logs = scale.log(values)
+    error = values - scale.value(_held_out(points, logs))
+    better = values <= np.median(values)
+    model = _fit(points, logs)
 
     def surface(params: Params) -> float:
-        return float(model.predict(unit(plan.space, params)[None])[0])
+        return float(scale.value(model.predict(unit(plan.space, params)[None]))[0])
 
     return Fitted(
         surface,
@@ -91,9 +100,35 @@ def fit_surface(study: Path) -> Fitted:
         trials=len(complete),
         r2=float(1 - error.var() / values.var()),
         rmse=float(np.sqrt((error**2).mean())),
+        rank=_rank_correlation(values[better], (values - error)[better]),
         spread=float(values.std()),
         best=float(values.min()),
     )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Logarithm of the distance from a floor, and back."""
+
+    floor: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> _Scale:
+        """The floor is as far below the best value as half the median is above it."""
+        gap = (np.median(values) - values.min()) / 2
+        return cls(float(values.min() - max(gap, 1e-9)))
+
+    def log(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.log(values - self.floor)
+
+    def value(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.floor + np.exp(logs)
+
+
+def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
 
 
 def _held_out(points: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

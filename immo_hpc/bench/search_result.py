@@ -110,9 +110,8 @@ class SearchBench:
         if self.fitted:
             lines.append(
                 "fitted: a surface through {trials:.0f} trainings of the cohort; of those left out "
-                "it explains {r2:.0%}, error {rmse:.4f} where they spread by {spread:.4f}".format(
-                    **self.fitted
-                )
+                "it explains {r2:.0%}, error {rmse:.4f} where they spread by {spread:.4f}; rank "
+                "correlation {rank:.2f} in the better half".format(**self.fitted)
             )
         limit = LIMITS["lost in parallel"]
         for name, share in self.lost.items():

@@ -9,9 +9,8 @@ Legend of shapes: ``item`` counts the samples that are scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TypeVar
 
 import numpy as np
@@ -28,7 +27,7 @@ from immo_hpc.data.hiding import has_both
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.visits import SUFFIX, people, without_visits
 
-_NOISES, _VISITS = (0.1, 0.3, 1.0, 2.0, 4.0), (0.0, 0.5, 1.0)
+_NOISES, _VISITS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0), (0.0, 0.5, 1.0)
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 # Other layers at half their scale: better than at the whole where a layer's own features say
 # much, and as good elsewhere (docs/notes/imputation.md).
@@ -97,22 +96,26 @@ def _layer_rule(trial: Trial, name: str) -> tuple[LayerSetting, Weight] | None:
     mean = np.zeros_like(truth)
     for process, place in zip(processes, where, strict=True):
         mean[place] = process.mean
-
-    def said(setting: LayerSetting) -> Table:
-        result = np.zeros_like(truth)
-        for process, place in zip(processes, where, strict=True):
-            result[place] = process.under(setting).foretell(trial.full, places[place])
-        return result
-
-    tried = ((setting, said(setting)) for setting in _layer_settings(trial))
+    tried = _layer_answers(trial, processes, places, truth.shape)
     setting, answer = min(tried, key=lambda pair: _error(truth, pair[1]))
     hidden = Hidden(truth, mean, places, trial.network_layers.get(name))
     return _rule(trial, setting, answer, hidden)
 
 
-def _layer_settings(trial: Trial) -> Iterator[LayerSetting]:
-    scales = (0.0,) if trial.plain is None else _VISITS
-    return (LayerSetting(noise, scale) for noise, scale in product(_NOISES, scales))
+def _layer_answers(
+    trial: Trial, processes: Sequence[LayerProcess], places: Places, shape: tuple[int, ...]
+) -> Iterator[tuple[LayerSetting, Table]]:
+    """Settings and what the folds' processes say under each of the people they left out."""
+    where = trial.scored(places)
+    for visits in _VISITS if trial.plain is not None else (0.0,):
+        said = [np.zeros(shape, dtype=np.float32) for _ in _NOISES]
+        for process, place in zip(processes, where, strict=True):
+            scaled = process.under(LayerSetting(1.0, visits))
+            told = scaled.foretell_each(trial.full, places[place], _NOISES)
+            for whole, part in zip(said, told, strict=True):
+                whole[place] = part
+        for noise, whole in zip(_NOISES, said, strict=True):
+            yield LayerSetting(noise, visits), whole
 
 
 def _value_rule(trial: Trial, name: str) -> tuple[ValueSetting, Weight] | None:

@@ -1,10 +1,9 @@
 """A hidden layer foretold from the others: Gaussian processes over the training samples.
 
 For each set of source layers that a sample has, the target's features share one process with
-the training samples' mean and the covariance ``exp(-|a - b|^2 / (2 s))`` over the values of
-these layers, s the mean squared length of a training sample in them. What it leaves open is
-independent noise. (Noise that the samples of one person share was tried, and foretold less:
-docs/notes/imputation.md.)
+the training samples' mean and the covariance of `immo_hpc.companion.likeness` over the values
+of these layers. What it leaves open is independent noise. (Noise that the samples of one
+person share was tried, and foretold less: docs/notes/imputation.md.)
 
 Legend of shapes: ``row`` counts training samples with the target, ``item`` samples to foretell,
 ``feature`` the target's features.
@@ -12,13 +11,15 @@ Legend of shapes: ``row`` counts training samples with the target, ``item`` samp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from immo_hpc.companion.likeness import VIEWS, Source, Square, covariance, relevance
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.visits import SUFFIX, is_visits
 
@@ -28,6 +29,7 @@ BLOCK = 1024
 _MOST_PATTERNS = 8
 
 Table = NDArray[np.float32]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,25 @@ class LayerSetting:
 
 
 @dataclass(frozen=True)
-class _Solution:
-    """For one set of sources: training samples used, scale of distances, coefficients."""
+class _Basis:
+    """For one set of sources: training samples used, lengths and covariance of these."""
 
-    used: NDArray[np.int64]
-    length: float
-    coefficients: NDArray[np.float64]
+    used: Places
+    lengths: list[float]
+    covariance: Square
+    y: NDArray[np.float64]
+
+    def coefficients(self, noise: float) -> NDArray[np.float64]:
+        """Of the training samples used, ``(row, feature)``."""
+        noisy = self.covariance.copy()
+        noisy[np.diag_indices_from(noisy)] += noise
+        factor = cho_factor(noisy, lower=True, overwrite_a=True)
+        return np.asarray(cho_solve(factor, self.y))
 
 
 @dataclass
 class LayerProcess:
-    """Foretells one layer; distances are computed once for each source layer.
+    """Foretells one layer; samples are compared once for each source layer.
 
     Args:
         reference: Training samples.
@@ -68,9 +78,11 @@ class LayerProcess:
     reference: PreparedCohort
     name: str
     setting: LayerSetting
-    _known: dict[str, Table] = field(default_factory=dict, repr=False)
-    _squares: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
-    _solved: dict[tuple[str, ...], _Solution] = field(default_factory=dict, repr=False)
+    _sources: dict[str, Source] = field(default_factory=dict, repr=False)
+    _compared: dict[str, list[Table]] = field(default_factory=dict, repr=False)
+    _solved: dict[tuple[str, ...], tuple[_Basis, NDArray[np.float64]]] = field(
+        default_factory=dict, repr=False
+    )
 
     def __post_init__(self) -> None:
         target = self.reference.layers[self.name]
@@ -79,73 +91,96 @@ class LayerProcess:
         self._y = np.nan_to_num(target.values - self.mean).astype(np.float64)
 
     def under(self, setting: LayerSetting) -> LayerProcess:
-        """The same process under another setting, with the distances that are known."""
+        """The same process under another setting, with the comparisons that are known."""
         return replace(self, setting=setting, _solved={})
 
-    def foretell(self, cohort: PreparedCohort, places: NDArray[np.int64]) -> Table:
+    def foretell(self, cohort: PreparedCohort, places: Places) -> Table:
         """The layer of the samples at ``places``, ``(item, feature)``, float32, z-scores."""
         result = np.tile(self.mean, (len(places), 1))
-        if not len(self._places):
-            return result
+        for mine, sources in self._patterns(cohort, places):
+            basis, coefficients = self._solution(sources)
+            result[mine] += self._across(cohort, places[mine], sources, basis) @ coefficients
+        return result
+
+    def foretell_each(
+        self, cohort: PreparedCohort, places: Places, noises: Sequence[float]
+    ) -> list[Table]:
+        """As `foretell`, once for each variance of the noise."""
+        results = [np.tile(self.mean, (len(places), 1)) for _ in noises]
+        for mine, sources in self._patterns(cohort, places):
+            basis = self._basis(sources)
+            across = self._across(cohort, places[mine], sources, basis)
+            for noise, result in zip(noises, results, strict=True):
+                result[mine] += across @ basis.coefficients(noise)
+        return results
+
+    def _patterns(
+        self, cohort: PreparedCohort, places: Places
+    ) -> Iterator[tuple[Places, tuple[str, ...]]]:
+        """Items with the same source layers, block by block, and these layers."""
         sources = [name for name in cohort.layers if self._is_source(name)]
         has = np.zeros((len(cohort.samples), len(sources)), dtype=np.bool_)
         for column, name in enumerate(sources):
             has[cohort.layers[name].rows, column] = True
-        for start in range(0, len(places), BLOCK):
+        for start in range(0, len(places) if len(self._places) else 0, BLOCK):
             block = places[start : start + BLOCK]
             patterns, pattern = np.unique(has[block], axis=0, return_inverse=True)
             for number, there in enumerate(patterns):
-                chosen = [name for name, is_there in zip(sources, there, strict=True) if is_there]
-                mine = np.flatnonzero(pattern.ravel() == number)
+                chosen = tuple(name for name, is_in in zip(sources, there, strict=True) if is_in)
                 if chosen:
-                    result[start + mine] += self._from(cohort, block[mine], chosen)
-        return result
+                    yield start + np.flatnonzero(pattern.ravel() == number), chosen
 
     def _is_source(self, name: str) -> bool:
         is_own = name in (self.name, self.name + SUFFIX)
-        return not is_own and name in self.reference.layers and self._weight(name) > 0
+        return not is_own and name in self.reference.layers and self._scale(name) > 0
 
-    def _from(
-        self, cohort: PreparedCohort, places: NDArray[np.int64], sources: Sequence[str]
-    ) -> NDArray[np.float64]:
-        solution = self._solution(tuple(sources))
-        square = np.zeros((len(places), len(solution.used)))
+    def _across(
+        self, cohort: PreparedCohort, places: Places, sources: Sequence[str], basis: _Basis
+    ) -> Square:
+        """Covariance of the samples at ``places`` with the training samples used."""
+        compared = [np.zeros((len(places), len(basis.used))) for _ in VIEWS]
         for name in sources:
-            item, row = rows_of(cohort, name, places), self._rows(name)[solution.used]
-            square += self._weight(name) * _squares(item, row)
-        return np.asarray(np.exp(-square / (2 * solution.length)) @ solution.coefficients)
+            found = self._source(name).compared(rows_of(cohort, name, places))
+            self._add(compared, name, [table[:, basis.used] for table in found])
+        return covariance(compared, basis.lengths)
 
-    def _solution(self, sources: tuple[str, ...]) -> _Solution:
+    def _solution(self, sources: tuple[str, ...]) -> tuple[_Basis, NDArray[np.float64]]:
         if sources not in self._solved:
             while len(self._solved) >= _MOST_PATTERNS:
                 del self._solved[next(iter(self._solved))]
-            self._solved[sources] = self._solve(sources)
+            basis = self._basis(sources)
+            self._solved[sources] = basis, basis.coefficients(self.setting.noise)
         return self._solved[sources]
 
-    def _solve(self, sources: Sequence[str]) -> _Solution:
+    def _basis(self, sources: Sequence[str]) -> _Basis:
         has = [np.isin(self._places, self.reference.layers[name].rows) for name in sources]
         # Training samples with none of the sources would all stand at one place.
         used = np.flatnonzero(np.any(has, axis=0))
-        length, square = 0.0, np.zeros((len(used), len(used)))
+        compared = [np.zeros((len(used), len(used))) for _ in VIEWS]
+        lengths = [0.0 for _ in VIEWS]
         for name in sources:
-            row = self._rows(name)
-            if name not in self._squares:
-                self._squares[name] = _squares(row, row).astype(np.float32)
-            square += self._weight(name) * self._squares[name][np.ix_(used, used)]
-            length += self._weight(name) * float((row[used].astype(np.float64) ** 2).sum())
-        length = max(length / max(len(used), 1), 1e-12)
-        noisy = np.exp(-square / (2 * length))
-        noisy[np.diag_indices_from(noisy)] += self.setting.noise
-        factor = cho_factor(noisy, lower=True, overwrite_a=True)
-        return _Solution(used, length, np.asarray(cho_solve(factor, self._y[used])))
+            if name not in self._compared:
+                found = self._source(name).compared()
+                self._compared[name] = [table.astype(np.float32) for table in found]
+            within = [table[np.ix_(used, used)] for table in self._compared[name]]
+            self._add(compared, name, within)
+            for number, length in enumerate(self._source(name).lengths(used)):
+                lengths[number] += self._scale(name) ** VIEWS[number].power * length
+        return _Basis(used, lengths, covariance(compared, lengths), self._y[used])
 
-    def _rows(self, name: str) -> Table:
-        if name not in self._known:
-            self._known[name] = rows_of(self.reference, name, self._places)
-        return self._known[name]
+    def _add(self, compared: list[Square], name: str, found: Sequence[NDArray[Any]]) -> None:
+        for view, total, table in zip(VIEWS, compared, found, strict=True):
+            total += self._scale(name) ** view.power * table
 
-    def _weight(self, name: str) -> float:
-        return self.setting.visits**2 if is_visits(name) else 1.0
+    def _source(self, name: str) -> Source:
+        if name not in self._sources:
+            rows = rows_of(self.reference, name, self._places)
+            both = np.isin(self._places, self.reference.layers[name].rows)
+            self._sources[name] = Source.of(rows, relevance(rows[both], self._y[both]))
+        return self._sources[name]
+
+    def _scale(self, name: str) -> float:
+        return self.setting.visits if is_visits(name) else 1.0
 
 
 def mean_of(cohort: PreparedCohort, name: str) -> Table:
@@ -170,10 +205,3 @@ def values_at(cohort: PreparedCohort, name: str, places: NDArray[np.int64]) -> T
 def rows_of(cohort: PreparedCohort, name: str, places: NDArray[np.int64]) -> Table:
     """As `values_at`, 0 where nothing was measured."""
     return np.nan_to_num(values_at(cohort, name, places))
-
-
-def _squares(a: Table, b: Table) -> NDArray[np.float64]:
-    """Squared distances of the rows of two tables, float64."""
-    lengths = [np.einsum("ij,ij->i", x, x, dtype=np.float64) for x in (a, b)]
-    square = lengths[0][:, None] + lengths[1] - 2.0 * (a @ b.T)
-    return np.asarray(np.maximum(square, 0))

@@ -30,7 +30,7 @@ from immo_hpc.errors import RunError
 from immo_hpc.files import atomic_path, write_text
 
 FORMAT = "immo-companion"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ARRAYS_NAME = "companion.safetensors"
 DESCRIPTION_NAME = "companion.json"
 
