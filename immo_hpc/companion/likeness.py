@@ -22,13 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+
+from immo_hpc.companion.differences import absolute_differences
 
 # Features of the hidden layer, evenly spaced, that relevance is measured by.
 _MOST_FEATURES = 1000
 # Features of a source whose absolute differences are summed: the most relevant ones. Such sums
-# are no matrix product, and take twenty times as long.
-_MOST_SUMMED = 1000
+# are no matrix product, and take several times as long.
+_MOST_SUMMED = 2000
 # Features at once, so that a copy in float64 stays small.
 _CHUNK = 2048
 
@@ -144,7 +145,7 @@ def _standard(table: NDArray[np.floating]) -> NDArray[np.float64]:
 def _differences(a: Table, b: Table, power: int) -> Square:
     """Sums over features of the absolute or squared differences of the rows of two tables."""
     if power == 1:
-        return np.asarray(cdist(a, b, "cityblock"))
+        return absolute_differences(a, b).astype(np.float64)
     total = np.zeros((len(a), len(b)))
     for start in range(0, a.shape[1], _CHUNK):
         x, y = (table[:, start : start + _CHUNK].astype(np.float64) for table in (a, b))
