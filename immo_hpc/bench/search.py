@@ -69,13 +69,16 @@ def bench_search(
     if "overhead" in parts:
         _overhead(measured, size, shards, plan, say)
     if "faults" in parts:
-        for seed in range(size.repetitions):
-            arguments = (size.workers, size.fault_trials, size.fault_s)
-            for every_s, rows in (
-                (size.kill_every_s, measured.faults),
-                (0.0, measured.undisturbed),
-            ):
-                rows.append(measure_faults(*arguments, every_s, seed))
+        for kills_every_s, repetitions, rows in (
+            (size.kill_every_s, size.repetitions, measured.faults),
+            (0.0, size.undisturbed, measured.undisturbed),
+        ):
+            for seed in range(repetitions):
+                rows.append(
+                    measure_faults(
+                        size.workers, size.fault_trials, size.fault_s, kills_every_s, seed
+                    )
+                )
                 say(fault_text(rows[-1]))
     if out is not None:
         write_text(out, json.dumps(measured.to_dict(), indent=1) + "\n")

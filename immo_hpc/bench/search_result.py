@@ -38,6 +38,7 @@ class Size:
         fault_trials: Trials of a study whose workers are killed.
         fault_s: Length of its trials, seconds.
         repetitions: Such studies.
+        undisturbed: Studies of the same seeds without kills, for comparison.
         kill_every_s: Mean seconds between two kills.
         epochs: Most epochs of a trial on shards; 0: those of the configuration.
     """
@@ -52,7 +53,8 @@ class Size:
     fault_trials: int = 200
     fault_s: float = 1.0
     repetitions: int = 20
-    kill_every_s: float = 3.0
+    undisturbed: int = 5
+    kill_every_s: float = 5.0
     epochs: int = 0
 
 
@@ -67,6 +69,7 @@ QUICK = Size(
     fault_trials=12,
     fault_s=0.1,
     repetitions=1,
+    undisturbed=1,
     kill_every_s=5.0,
     epochs=3,
 )

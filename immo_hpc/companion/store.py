@@ -83,7 +83,8 @@ def load_companion(folder: Path, features: Mapping[str, Sequence[str]]) -> Compa
         if found != (FORMAT, FORMAT_VERSION):
             message = (
                 f"{path}: expected {FORMAT} version {FORMAT_VERSION}, found {found[0]} version "
-                f"{found[1]}. Use the version of immo-hpc that wrote it."
+                f"{found[1]}. Use the version of immo-hpc that wrote it, or remove {path.name} and "
+                f"{ARRAYS_NAME} and repeat the training with --resume, which fits them anew."
             )
             raise RunError(message)
         if description["layers"] != {name: len(names) for name, names in features.items()}:

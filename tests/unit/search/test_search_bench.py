@@ -122,6 +122,7 @@ def test_a_quick_bench_runs(monkeypatch, tmp_path):
         fault_trials=4,
         fault_s=0.05,
         repetitions=1,
+        undisturbed=1,
         kill_every_s=30.0,
     )
     monkeypatch.setattr("immo_hpc.bench.search.QUICK", tiny)
