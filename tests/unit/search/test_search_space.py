@@ -11,9 +11,11 @@ from scipy import stats
 
 from immo_hpc.config import ImmoConfig, load_config
 from immo_hpc.errors import ConfigError
+from immo_hpc.search import suggest as suggesting
 from immo_hpc.search.build import build_space, paper_optimum
+from immo_hpc.search.dimension import Dimension
 from immo_hpc.search.simplex import shares_of, weights_of
-from immo_hpc.search.space import space_from_dict
+from immo_hpc.search.space import Space, space_from_dict
 from immo_hpc.search.suggest import Question, Seen, suggest
 
 LAYERS = ["mg", "mt", "mb"]
@@ -202,3 +204,27 @@ def test_bad_files_are_refused(tmp_path, content, expected):
 def test_set_and_searched_is_a_contradiction():
     with pytest.raises(ConfigError, match="set with --set and searched"):
         space_of("train.batch_size=32..64", assignments=["train.batch_size=8"])
+
+
+def test_wide_integers_are_smooth_to_the_gaussian_process_and_stay_integers(monkeypatch):
+    dimensions = (
+        Dimension("model.latent_dim", "int", 32, 128),
+        Dimension("train.batch_size", "int", 8, 512, log=True),
+        Dimension("train.patience", "int", 1, 5),
+        Dimension("model.dropout", "float", 0.1, 0.5),
+    )
+    space = Space(("mg",), dimensions)
+    smooth = suggesting._smooth(space)
+    assert [item.kind for item in smooth.dimensions] == ["float", "float", "int", "float"]
+    assert (smooth.dimensions[0].low, smooth.dimensions[0].high) == (31.5, 128.5)
+    seen = [
+        Seen(point, (abs(point["model.latent_dim"] - 128.0),))
+        for point in (suggest(Question(space), [], number) for number in range(12))
+    ]
+    for number in range(12, 15):
+        point = suggest(Question(space), seen, number)
+        assert all(item.holds(point[item.key]) for item in dimensions)
+        assert all(isinstance(point[item.key], int) for item in dimensions[:3])
+    # Half a step beyond the end is still the end.
+    monkeypatch.setattr(suggesting, "_suggested", lambda _, item: item.high)
+    assert suggest(Question(space), seen, 15)["model.latent_dim"] == 128
