@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from immo_hpc.bench.search_quality import paper_space
+from immo_hpc.bench.search_worker import main
 from immo_hpc.config import ImmoConfig
 from immo_hpc.search.study import Goal, Ledger, Plan, StudyFolder, make_or_join
 from immo_hpc.search.suggest import SamplerName
@@ -94,7 +94,7 @@ def measure_throughput(
     """How much of ``workers`` processes' time is spent in trials."""
     with _study(trials, sampler, 0) as folder, _workers(folder, workers, trial_s) as running:
         for process in running:
-            process.wait()
+            process.join()
         ledger = _ledger(folder)
     began = min(trial.created for trial in ledger.trials.values())
     wall_s = max(result.finished for result in ledger.results.values()) - began
@@ -118,14 +118,14 @@ def measure_faults(
     began = time.monotonic()
     with _study(trials, "gp", seed) as folder, _workers(folder, workers, trial_s) as running:
         kill_at = time.monotonic() + draw.expovariate(1 / kill_every_s) if kill_every_s else None
-        while any(process.poll() is None for process in running):
+        while any(process.is_alive() for process in running):
             time.sleep(0.05)
             if kill_at is None or time.monotonic() < kill_at:
                 continue
             place = draw.randrange(workers)
-            if running[place].poll() is None:
+            if running[place].is_alive():
                 running[place].kill()
-                running[place].wait()
+                running[place].join()
                 running[place] = _start(folder, trial_s)
                 kills += 1
             kill_at = time.monotonic() + draw.expovariate(1 / kill_every_s)
@@ -163,23 +163,34 @@ def _study(trials: int, sampler: SamplerName, seed: int) -> Iterator[StudyFolder
 
 
 @contextmanager
-def _workers(
-    folder: StudyFolder, count: int, trial_s: float
-) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _workers(folder: StudyFolder, count: int, trial_s: float) -> Iterator[list[BaseProcess]]:
     running = [_start(folder, trial_s) for _ in range(count)]
     try:
         yield running
     finally:
         for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
+            process.kill()
+            process.join()
 
 
-def _start(folder: StudyFolder, trial_s: float) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "immo_hpc.bench.search_worker", str(folder.path), str(trial_s)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def _start(folder: StudyFolder, trial_s: float) -> BaseProcess:
+    """A process forked from one that has the libraries: to load them takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([main.__module__, "torch", "optuna.samplers._gp.sampler"])
+    process = context.Process(target=main, args=(str(folder.path), trial_s), daemon=True)
+    with _one_thread():
+        process.start()
+    return process
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +20,3 @@ def main(path: str, seconds: float) -> None:
         return Measured((surface(trial.params),), {"measured_s": seconds})
 
     Worker(folder, plan, evaluate).run()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
