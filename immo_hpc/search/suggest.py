@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 SamplerName = Literal["gp", "tpe", "random"]
 Direction = Literal["minimize", "maximize"]
 SAMPLERS: tuple[SamplerName, ...] = ("gp", "tpe", "random")
-# Finished trials before a surrogate is asked; until then the points of one Sobol sequence.
-NUM_START = 10
+# Trials begun before a surrogate is asked; until then the points of one Sobol sequence.
+_NUM_START = 10
+# Of these so many have to be finished. To wait for all ten would give eight workers eighteen
+# points that nothing was learnt for.
+_LEAST_KNOWN = 5
 # The cost of the Gaussian process grows with the third power of what it is shown.
 _MOST_SHOWN = 256
 # Integers in wider ranges are continuous to the Gaussian process, and rounded: a search along
@@ -78,12 +81,17 @@ def suggest(question: Question, seen: Sequence[Seen], number: int, attempt: int 
         attempt: 0, or more where the points suggested before were tried already: then any
             point, drawn anew for each attempt.
     """
-    num_known = sum(item.values is not None for item in seen)
     if attempt or question.sampler == "random":
         return drawn_point(question.space, [question.seed, number, attempt])
-    if num_known < NUM_START:
+    if is_start(seen):
         return sobol_point(question.space, derived_seed(question.seed), number)
     return _asked(question, seen, number)
+
+
+def is_start(seen: Sequence[Seen]) -> bool:
+    """True while too little is known to ask a surrogate."""
+    num_known = sum(item.values is not None for item in seen)
+    return len(seen) < _NUM_START or num_known < _LEAST_KNOWN
 
 
 def derived_seed(seed: int, *numbers: int) -> int:

@@ -11,7 +11,7 @@ from immo_hpc.search.study.folder import WAIT_S, StudyFolder
 from immo_hpc.search.study.plan import STALE_AFTER_S, Plan
 from immo_hpc.search.study.records import Ledger, Trial, add_trial, trial_name
 from immo_hpc.search.study.standing import is_met, to_confirm, waiting_retries
-from immo_hpc.search.suggest import NUM_START, Seen, suggest
+from immo_hpc.search.suggest import Seen, is_start, suggest
 
 # Draws of a point that was not tried yet before a space counts as used up.
 _MOST_DRAWS = 64
@@ -102,8 +102,7 @@ def _seen(ledger: Ledger) -> list[Seen]:
 def _origin(plan: Plan, seen: list[Seen], attempt: int) -> str:
     if attempt or plan.sampler == "random":
         return "random"
-    known = sum(item.values is not None for item in seen)
-    return "start" if known < NUM_START else plan.sampler
+    return "start" if is_start(seen) else plan.sampler
 
 
 def _key(params: Params) -> str:

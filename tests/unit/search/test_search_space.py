@@ -228,3 +228,13 @@ def test_wide_integers_are_smooth_to_the_gaussian_process_and_stay_integers(monk
     # Half a step beyond the end is still the end.
     monkeypatch.setattr(suggesting, "_suggested", lambda _, item: item.high)
     assert suggest(Question(space), seen, 15)["model.latent_dim"] == 128
+
+
+def test_a_surrogate_is_asked_once_ten_are_begun_and_five_are_known():
+    def seen(known, pending):
+        return [Seen({}, (1.0,))] * known + [Seen({}, None)] * pending
+
+    assert suggesting.is_start(seen(9, 0))
+    assert suggesting.is_start(seen(4, 7))
+    assert not suggesting.is_start(seen(5, 5))
+    assert not suggesting.is_start(seen(10, 0))
