@@ -9,7 +9,7 @@ Legend of shapes: ``item`` counts the samples that are scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -90,32 +90,22 @@ def _layer_rule(trial: Trial, name: str) -> tuple[LayerSetting, Weight] | None:
     layer = trial.full.layers[name]
     places = trial.common(name, has_both(without_visits(trial.full), name))
     truth = layer.values[np.searchsorted(layer.rows, places)]
-    base = LayerSetting(1.0)
-    processes = [LayerProcess(trial.full.take(fit), name, base) for fit, _ in trial.folds]
-    where = trial.scored(places)
     mean = np.zeros_like(truth)
-    for process, place in zip(processes, where, strict=True):
+    scales = (0.0,) if trial.plain is None else _VISITS
+    said = {
+        LayerSetting(noise, visits): np.zeros_like(truth) for visits in scales for noise in _NOISES
+    }
+    for (fit, _), place in zip(trial.folds, trial.scored(places), strict=True):
+        process = LayerProcess(trial.full.take(fit), name, LayerSetting(1.0))
         mean[place] = process.mean
-    tried = _layer_answers(trial, processes, places, truth.shape)
-    setting, answer = min(tried, key=lambda pair: _error(truth, pair[1]))
-    hidden = Hidden(truth, mean, places, trial.network_layers.get(name))
-    return _rule(trial, setting, answer, hidden)
-
-
-def _layer_answers(
-    trial: Trial, processes: Sequence[LayerProcess], places: Places, shape: tuple[int, ...]
-) -> Iterator[tuple[LayerSetting, Table]]:
-    """Settings and what the folds' processes say under each of the people they left out."""
-    where = trial.scored(places)
-    for visits in _VISITS if trial.plain is not None else (0.0,):
-        said = [np.zeros(shape, dtype=np.float32) for _ in _NOISES]
-        for process, place in zip(processes, where, strict=True):
+        for visits in scales:
             scaled = process.under(LayerSetting(1.0, visits))
             told = scaled.foretell_each(trial.full, places[place], _NOISES)
-            for whole, part in zip(said, told, strict=True):
-                whole[place] = part
-        for noise, whole in zip(_NOISES, said, strict=True):
-            yield LayerSetting(noise, visits), whole
+            for noise, part in zip(_NOISES, told, strict=True):
+                said[LayerSetting(noise, visits)][place] = part
+    setting = min(said, key=lambda tried: _error(truth, said[tried]))
+    hidden = Hidden(truth, mean, places, trial.network_layers.get(name))
+    return _rule(trial, setting, said[setting], hidden)
 
 
 def _value_rule(trial: Trial, name: str) -> tuple[ValueSetting, Weight] | None:

@@ -47,19 +47,10 @@ class LayerSetting:
 
 @dataclass(frozen=True)
 class _Basis:
-    """For one set of sources: training samples used, lengths and covariance of these."""
+    """For one set of sources: training samples used, and the length of these in each view."""
 
     used: Places
     lengths: list[float]
-    covariance: Square
-    y: NDArray[np.float64]
-
-    def coefficients(self, noise: float) -> NDArray[np.float64]:
-        """Of the training samples used, ``(row, feature)``."""
-        noisy = self.covariance.copy()
-        noisy[np.diag_indices_from(noisy)] += noise
-        factor = cho_factor(noisy, lower=True, overwrite_a=True)
-        return np.asarray(cho_solve(factor, self.y))
 
 
 @dataclass
@@ -100,6 +91,8 @@ class LayerProcess:
         for mine, sources in self._patterns(cohort, places):
             basis, coefficients = self._solution(sources)
             result[mine] += self._across(cohort, places[mine], sources, basis) @ coefficients
+        # Four squares of the training samples a source, of use only to sets of sources not met yet.
+        self._compared.clear()
         return result
 
     def foretell_each(
@@ -108,10 +101,10 @@ class LayerProcess:
         """As `foretell`, once for each variance of the noise."""
         results = [np.tile(self.mean, (len(places), 1)) for _ in noises]
         for mine, sources in self._patterns(cohort, places):
-            basis = self._basis(sources)
+            basis, within = self._basis(sources)
             across = self._across(cohort, places[mine], sources, basis)
             for noise, result in zip(noises, results, strict=True):
-                result[mine] += across @ basis.coefficients(noise)
+                result[mine] += across @ _coefficients(within, self._y[basis.used], noise)
         return results
 
     def _patterns(
@@ -148,11 +141,13 @@ class LayerProcess:
         if sources not in self._solved:
             while len(self._solved) >= _MOST_PATTERNS:
                 del self._solved[next(iter(self._solved))]
-            basis = self._basis(sources)
-            self._solved[sources] = basis, basis.coefficients(self.setting.noise)
+            basis, within = self._basis(sources)
+            y = self._y[basis.used]
+            self._solved[sources] = basis, _coefficients(within, y, self.setting.noise)
         return self._solved[sources]
 
-    def _basis(self, sources: Sequence[str]) -> _Basis:
+    def _basis(self, sources: Sequence[str]) -> tuple[_Basis, Square]:
+        """The training samples used, and their covariance."""
         has = [np.isin(self._places, self.reference.layers[name].rows) for name in sources]
         # Training samples with none of the sources would all stand at one place.
         used = np.flatnonzero(np.any(has, axis=0))
@@ -162,11 +157,10 @@ class LayerProcess:
             if name not in self._compared:
                 found = self._source(name).compared()
                 self._compared[name] = [table.astype(np.float32) for table in found]
-            within = [table[np.ix_(used, used)] for table in self._compared[name]]
-            self._add(compared, name, within)
+            self._add(compared, name, [table[np.ix_(used, used)] for table in self._compared[name]])
             for number, length in enumerate(self._source(name).lengths(used)):
                 lengths[number] += self._scale(name) ** VIEWS[number].power * length
-        return _Basis(used, lengths, covariance(compared, lengths), self._y[used])
+        return _Basis(used, lengths), covariance(compared, lengths)
 
     def _add(self, compared: list[Square], name: str, found: Sequence[NDArray[Any]]) -> None:
         for view, total, table in zip(VIEWS, compared, found, strict=True):
@@ -181,6 +175,14 @@ class LayerProcess:
 
     def _scale(self, name: str) -> float:
         return self.setting.visits if is_visits(name) else 1.0
+
+
+def _coefficients(within: Square, y: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
+    """Of the training samples, ``(row, feature)``."""
+    noisy = within.copy()
+    noisy[np.diag_indices_from(noisy)] += noise
+    factor = cho_factor(noisy, lower=True, overwrite_a=True)
+    return np.asarray(cho_solve(factor, y))
 
 
 def mean_of(cohort: PreparedCohort, name: str) -> Table:
