@@ -159,7 +159,7 @@ def _asked(question: Question, seen: Sequence[Seen], number: int) -> Params:
     with quiet_optuna(), threadpool_limits(1):
         sampler = _sampler(question, derived_seed(question.seed, number))
         study = optuna.create_study(directions=list(question.directions), sampler=sampler)
-        shown = _shown(question, seen) if question.sampler == "gp" else seen
+        shown = _tempered(question, _shown(question, seen)) if question.sampler == "gp" else seen
         study.add_trials([frozen(asked, item) for item in shown])
         trial = study.ask()
         params: Params = {}
@@ -222,6 +222,31 @@ def _shown(question: Question, seen: Sequence[Seen]) -> list[Seen]:
     even = rest[np.linspace(0, len(rest) - 1, _MOST_SHOWN // 2).astype(np.int64)]
     kept = {done[place] for place in (*best, *even)}
     return [item for place, item in enumerate(seen) if item.values is None or place in kept]
+
+
+def _tempered(question: Question, seen: Sequence[Seen]) -> list[Seen]:
+    """The trials with values worse than the median on a logarithmic scale.
+
+    A tenth of random trainings come to nothing. Their values, far from all others, are what a
+    Gaussian process would explain first, and what is better than the median would all look
+    alike. The order stays as it is, and so does everything up to the median.
+    """
+    done = np.array([item.values for item in seen if item.values is not None], dtype=np.float64)
+    signs = np.array(
+        [1.0 if direction == "minimize" else -1.0 for direction in question.directions]
+    )
+    middle = np.median(done * signs, axis=0)
+    gap = middle - (done * signs).min(axis=0)
+    unit = np.where(gap > 0, gap, 1.0)
+
+    def tempered(values: tuple[float, ...]) -> tuple[float, ...]:
+        above = np.maximum(np.array(values) * signs - middle, 0.0)
+        return tuple((np.array(values) - signs * (above - unit * np.log1p(above / unit))).tolist())
+
+    return [
+        item if item.values is None else replace(item, values=tempered(item.values))
+        for item in seen
+    ]
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -238,3 +238,18 @@ def test_a_surrogate_is_asked_once_ten_are_begun_and_five_are_known():
     assert suggesting.is_start(seen(4, 7))
     assert not suggesting.is_start(seen(5, 5))
     assert not suggesting.is_start(seen(10, 0))
+
+
+def test_failed_trainings_do_not_spoil_the_scale():
+    question = Question(Space(("mg",), ()), directions=("minimize", "maximize"))
+    seen = [Seen({}, (value, -value)) for value in (0.8, 0.81, 0.82, 0.9, 9.0)] + [Seen({}, None)]
+    told = suggesting._tempered(question, seen)
+    first = [item.values[0] for item in told[:5]]
+    assert first[:3] == [0.8, 0.81, 0.82]
+    assert first[3] == pytest.approx(0.82 + 0.02 * math.log1p(4))
+    assert first[3] < first[4] < 1
+    # What is to be maximised is told alike.
+    assert [item.values[1] for item in told[:5]] == pytest.approx([-value for value in first])
+    assert told[5].values is None
+    # All alike: nothing to scale by.
+    assert suggesting._tempered(question, [Seen({}, (1.0, 2.0))] * 3)[0].values == (1.0, 2.0)
