@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from immo_hpc.config import ImmoConfig
+from immo_hpc.config import ImmoConfig, TrainConfig
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.errors import ConfigError, InterruptedRun, TrainingError
 from immo_hpc.search.sides import coded_labels, folds_of, latent_auc, without_test
@@ -16,6 +16,10 @@ from immo_hpc.train import EpochRecord, RunFolder, load_model, read_metrics, tra
 from immo_hpc.train.checkpoint import list_checkpoints
 from immo_hpc.train.device import resolve_device
 from immo_hpc.train.run import check_run, create_run
+
+# Epochs between two checkpoints of a trial, where the user does not say. Trials are short: with the
+# five of other trainings, checkpoints took a twentieth of a search on IBDMDB.
+_CHECKPOINT_EPOCHS = 20
 
 
 class TrainingObjective:
@@ -59,6 +63,7 @@ class TrainingObjective:
         """
         try:
             config = self._plan.space.config(self._plan.config, trial.params, trial.seed)
+            config = _seldom_written(config)
             by_fold = [
                 self._fold(folder / _name(fold, len(self._folds)), cohort, config, report, fold)
                 for fold, cohort in enumerate(self._folds)
@@ -130,6 +135,14 @@ class TrainingObjective:
         if self._labels is not None:
             values["auc"] = latent_auc(saved.model.to(self._device), cohort, self._labels)
         return values
+
+
+def _seldom_written(config: ImmoConfig) -> ImmoConfig:
+    """The configuration with fewer checkpoints, unless their number was set."""
+    if config.train.checkpoint_epochs != TrainConfig.model_fields["checkpoint_epochs"].default:
+        return config
+    train = config.train.model_copy(update={"checkpoint_epochs": _CHECKPOINT_EPOCHS})
+    return config.model_copy(update={"train": train})
 
 
 def _name(fold: int, num_folds: int) -> str:
