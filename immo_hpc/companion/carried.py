@@ -1,21 +1,22 @@
-"""Single values of people with several visits: what stays, and the deviations from it.
+"""People with several visits: what stays of a person, and the deviations from it.
 
 Of a feature, a person's other visits say a slope times their mean (`immo_hpc.data.visits`).
-What a sample deviates from that is a Gaussian of its own, and a missing value is what the
-other visits say, and the deviation that the sample's measured values foretell on top.
+What a sample deviates from that is foretold by the deviations of what the sample has: single
+values by a Gaussian of their own, a layer that this visit lacks and another one has by a
+Gaussian process. Both are told on top of what the other visits say.
 
 Legend of shapes: ``item`` counts samples to complete, ``feature`` those of the layer asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.companion.layers import mean_of, rows_of
+from immo_hpc.companion.layers import LayerProcess, LayerSetting, mean_of, rows_of
 from immo_hpc.companion.values import Table, ValueRegression, ValueSetting, fit_values
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.visits import SUFFIX, measured_layers, without_visits
@@ -76,6 +77,34 @@ class CarriedRegression:
         return replace(self, regression=self.regression.times(factor))
 
 
+@dataclass(frozen=True)
+class CarriedProcess:
+    """As `LayerProcess`, for samples whose person has the layer at another visit.
+
+    Attributes:
+        carried: What the other visits say.
+        process: What the deviations of the other layers say of those of this one.
+        mean: Mean of the layer over the training samples, ``(feature,)``, z-scores.
+    """
+
+    carried: Carried
+    process: LayerProcess
+    mean: Table
+
+    def foretell(self, cohort: PreparedCohort, places: NDArray[np.int64]) -> Table:
+        """As `LayerProcess.foretell`."""
+        above = self.process.foretell(self.carried.deviations(cohort), places)
+        return above + self.carried.said(cohort, self.process.name, places)
+
+    def foretell_each(
+        self, cohort: PreparedCohort, places: NDArray[np.int64], noises: Sequence[float]
+    ) -> list[Table]:
+        """As `LayerProcess.foretell_each`."""
+        above = self.process.foretell_each(self.carried.deviations(cohort), places, noises)
+        said = self.carried.said(cohort, self.process.name, places)
+        return [each + said for each in above]
+
+
 def fit_carried(reference: PreparedCohort, share: float = 1.0) -> Carried:
     """Slopes of least squared error through the origin, of training samples with visits.
 
@@ -101,3 +130,12 @@ def fit_carried_values(
     carried = fit_carried(reference, setting.carried)
     regression = fit_values(carried.deviations(reference), name, setting)
     return CarriedRegression(carried, regression, mean_of(reference, name))
+
+
+def fit_carried_layer(
+    reference: PreparedCohort, name: str, setting: LayerSetting
+) -> CarriedProcess:
+    """Fit to training samples with layers of other visits, those of one visit among them."""
+    carried = fit_carried(reference)
+    process = LayerProcess(carried.deviations(reference), name, setting)
+    return CarriedProcess(carried, process, mean_of(reference, name))

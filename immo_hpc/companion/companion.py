@@ -9,7 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.companion.carried import CarriedRegression, fit_carried_values
+from immo_hpc.companion.carried import (
+    CarriedProcess,
+    CarriedRegression,
+    fit_carried_layer,
+    fit_carried_values,
+)
 from immo_hpc.companion.layers import LayerProcess, values_at
 from immo_hpc.companion.rules import Mode, Rules, Task
 from immo_hpc.companion.values import ValueRegression, fit_values
@@ -18,7 +23,7 @@ from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.visits import SUFFIX, is_visits, with_visits, without_visits
 
 Table = NDArray[np.float32]
-Foreteller = LayerProcess | ValueRegression | CarriedRegression
+Foreteller = LayerProcess | CarriedProcess | ValueRegression | CarriedRegression
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,10 @@ class Companion:
         shape = (len(cohort.samples), len(layer.features))
         result = np.zeros(shape, dtype=np.float32) if network is None else network.copy()
         absent = np.setdiff1d(np.arange(len(cohort.samples)), layer.rows)
+        if mode == "visits" and name in self.rules["visits"].revisited:
+            visited = np.isin(absent, cohort.layers[name + SUFFIX].rows)
+            self._mix("visits", "revisited", cohort, name, absent[visited], result)
+            absent = absent[~visited]
         self._mix(mode, "layers", cohort, name, absent, result)
         partial = layer.rows[np.isnan(layer.values).any(axis=1)]
         if mode == "visits":
@@ -110,6 +119,8 @@ class Companion:
             rules = self.rules[mode]
             if task == "layers":
                 self._fitted[key] = LayerProcess(reference, name, rules.layers[name][0])
+            elif task == "revisited":
+                self._fitted[key] = fit_carried_layer(reference, name, rules.revisited[name][0])
             else:
                 fit_one = fit_carried_values if mode == "visits" else fit_values
                 self._fitted[key] = fit_one(reference, name, rules.values[name][0])

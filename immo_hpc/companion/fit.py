@@ -15,7 +15,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from immo_hpc.companion.carried import CarriedRegression, fit_carried_values
+from immo_hpc.companion.carried import (
+    CarriedRegression,
+    fit_carried_layer,
+    fit_carried_values,
+)
 from immo_hpc.companion.companion import Companion
 from immo_hpc.companion.layers import LayerProcess, LayerSetting
 from immo_hpc.companion.reference import nameless, rounded
@@ -80,9 +84,11 @@ def _rules(trial: Trial) -> Rules:
     """Setting and weight of each layer for both tasks, where people can be left out."""
     layers = {name: _layer_rule(trial, name) for name in trial.hidden}
     values = {name: _value_rule(trial, name) for name in trial.hidden}
+    revisited = {name: _revisited_rule(trial, name) for name in trial.hidden if trial.plain}
     return Rules(
         {name: rule for name, rule in layers.items() if rule is not None},
         {name: rule for name, rule in values.items() if rule is not None},
+        {name: rule for name, rule in revisited.items() if rule is not None},
     )
 
 
@@ -103,6 +109,25 @@ def _layer_rule(trial: Trial, name: str) -> tuple[LayerSetting, Weight] | None:
             told = scaled.foretell_each(trial.full, places[place], _NOISES)
             for noise, part in zip(_NOISES, told, strict=True):
                 said[LayerSetting(noise, visits)][place] = part
+    setting = min(said, key=lambda tried: _error(truth, said[tried]))
+    hidden = Hidden(truth, mean, places, trial.network_layers.get(name))
+    return _rule(trial, setting, said[setting], hidden)
+
+
+def _revisited_rule(trial: Trial, name: str) -> tuple[LayerSetting, Weight] | None:
+    """Of samples whose layer is hidden, while the person's other visits show theirs."""
+    layer = trial.full.layers[name]
+    both = has_both(without_visits(trial.full), name)
+    places = trial.common(name, np.intersect1d(both, trial.full.layers[name + SUFFIX].rows))
+    truth = layer.values[np.searchsorted(layer.rows, places)]
+    mean = np.zeros_like(truth)
+    said = {LayerSetting(noise, 0.0): np.zeros_like(truth) for noise in _NOISES}
+    for (fit, _), place in zip(trial.folds, trial.scored(places), strict=True):
+        model = fit_carried_layer(trial.full.take(fit), name, LayerSetting(1.0, 0.0))
+        mean[place] = model.mean
+        told = model.foretell_each(trial.full, places[place], _NOISES)
+        for setting, part in zip(said, told, strict=True):
+            said[setting][place] = part
     setting = min(said, key=lambda tried: _error(truth, said[tried]))
     hidden = Hidden(truth, mean, places, trial.network_layers.get(name))
     return _rule(trial, setting, said[setting], hidden)

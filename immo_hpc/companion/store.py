@@ -116,6 +116,11 @@ def _rules(found: Mapping[str, Any]) -> Rules:
             name: (ValueSetting(**setting), Weight(**weight))
             for name, (setting, weight) in found["values"].items()
         },
+        {
+            name: (LayerSetting(**setting), Weight(**weight))
+            # Not there in a companion that was fitted before there were such rules.
+            for name, (setting, weight) in found.get("revisited", {}).items()
+        },
     )
 
 

@@ -16,6 +16,7 @@ from immo_hpc.data.blocks import rows_in
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.preparation.alone import comparable, restored
 from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import SUFFIX
 from immo_hpc.inference.calibration.hidden import Task
 from immo_hpc.inference.calibration.intervals import Offsets
 from immo_hpc.inference.impute import possible
@@ -37,7 +38,7 @@ def layer_bounds(
         cohort: The prepared samples.
         preparation: Fitted preparation.
         offsets: How far the ends are from what the model says, for single values that are
-            missing and for layers that are.
+            missing, for layers that are, and for layers that are and that another visit has.
         values: The complete layer (`complete_layer`), ``(sample, feature)``, original units.
 
     Returns:
@@ -49,8 +50,11 @@ def layer_bounds(
     ends = np.empty((2, *z_hat.shape), dtype=np.float32)
     absent = np.setdiff1d(np.arange(len(z_hat)), layer.rows)
     filled = np.where(measured, layer.values, z_hat[layer.rows])
+    visits = cohort.layers.get(name + SUFFIX)
+    is_visited = np.isin(absent, () if visits is None else visits.rows)
     parts = (
-        (absent, z_hat[absent], None, offsets["layers"]),
+        (absent[~is_visited], z_hat[absent[~is_visited]], None, offsets["layers"]),
+        (absent[is_visited], z_hat[absent[is_visited]], None, offsets["revisited"]),
         (layer.rows, filled, layer.scale, offsets["values"]),
     )
     for rows, z, scale, around in parts:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from immo_hpc.inference.calibration.distance import Distance
-from immo_hpc.inference.calibration.hidden import TASKS, Mode, Task
+from immo_hpc.inference.calibration.hidden import TASKS, Mode, Task, wider_task
 from immo_hpc.inference.calibration.intervals import Offsets, Spread, place_of
 
 
@@ -49,14 +49,18 @@ class Calibration:
 
     def unknown(self, layers: Sequence[str] | None = None, mode: Mode = "plain") -> list[str]:
         """Which of the layers (all if None) nothing is known of, and in which task, in words."""
-        words = {"values": "single values", "layers": "the whole layer"}
+        words: dict[Task, str] = {"values": "single values", "layers": "the whole layer"}
         return [
             f"{name} ({words[task]})"
             for name in (self.num_features if layers is None else layers)
-            for task in TASKS
+            for task in words
             if self._spread(mode, task, name) is None
         ]
 
     def _spread(self, mode: Mode, task: Task, layer: str) -> Spread | None:
-        plain = self.spreads.get(("plain", task, layer))
-        return self.spreads.get((mode, task, layer), plain)
+        # Where nobody could show more, a layer known at another visit is one that is not known.
+        wider = wider_task(task)
+        for at in ((mode, task), (mode, wider), ("plain", wider)):
+            if (*at, layer) in self.spreads:
+                return self.spreads[(*at, layer)]
+        return None

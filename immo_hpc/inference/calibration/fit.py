@@ -19,6 +19,7 @@ from immo_hpc.inference.calibration.hidden import (
     Mode,
     Task,
     hidden_errors,
+    wider_task,
 )
 from immo_hpc.inference.calibration.intervals import LEVELS, Spread
 from immo_hpc.inference.calibration.ranks import (
@@ -72,7 +73,8 @@ def calibration_of(
     spreads: dict[tuple[Mode, Task, str], Spread] = {}
     for mode, cohort in cohorts.items():
         for hidden in hidden_errors(model, cohort, seed):
-            shape = shapes.get((hidden.task, hidden.layer))
+            # Shapes are learnt without other visits; how wide they are is not.
+            shape = shapes.get((wider_task(hidden.task), hidden.layer))
             if shape is not None:
                 spread = _spread(hidden, person[hidden.rows], shape)
                 spreads[mode, hidden.task, hidden.layer] = spread

@@ -1,7 +1,9 @@
 """What a model says wrong about values it is not shown, sample by sample.
 
 The same as the evaluation hides (`immo_hpc.analysis.hiding`): a share of the measured values of
-all layers at once, then each layer whole in the samples that have another one.
+all layers at once, then each layer whole in the samples that have another one. With other visits
+the layer is hidden in these too, and then, for people who have it at another one, in one visit at
+a time.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ from immo_hpc.data.hiding import has_both, hide_values
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.preparation.alone import comparable
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.data.visits import is_visits, with_visits, without_visits
+from immo_hpc.data.visits import SUFFIX, is_visits, with_visits, without_visits
 
-Task = Literal["values", "layers"]
-TASKS: tuple[Task, ...] = ("values", "layers")
+Task = Literal["values", "layers", "revisited"]
+TASKS: tuple[Task, ...] = ("values", "layers", "revisited")
 # What is looked at beside the sample itself: nothing, or other visits of the person.
 Mode = Literal["plain", "visits"]
 MODES: tuple[Mode, ...] = ("plain", "visits")
 HIDDEN_SHARE = 0.2
+
+
+def wider_task(task: Task) -> Task:
+    """The task whose errors are no smaller: of 'revisited' it is 'layers', else the same."""
+    return "layers" if task == "revisited" else task
 
 
 class Foreteller(Protocol):
@@ -45,7 +52,8 @@ class HiddenErrors:
     """Errors of one layer's hidden values.
 
     Attributes:
-        task: 'values' (single ones were hidden) or 'layers' (the whole layer was).
+        task: 'values' (single ones were hidden), 'layers' (the whole layer was, in all visits of a
+            person), or 'revisited' (it was, and stayed at another visit).
         layer: Name of the layer.
         rows: Place of each row in the samples, ``(row,)``, int64, increasing.
         error: Truth minus what was said, ``(row, feature)``, float32, on the scale of
@@ -91,11 +99,26 @@ def hidden_errors(model: Foreteller, cohort: PreparedCohort, seed: int) -> Itera
     everything = beside(cohort)
     for name in cohort.layers:
         places = has_both(cohort, name)
-        if len(places):
-            part = everything.take(places)
-            said = model.reconstruct(part.without(name), [name])
-            error = _difference(model, name, part.layers[name].values, said[name])
-            yield HiddenErrors("layers", name, places, error)
+        yield from _whole(model, everything, "layers", name, places, (name, name + SUFFIX))
+        if name + SUFFIX in everything.layers:
+            visited = np.intersect1d(places, everything.layers[name + SUFFIX].rows)
+            yield from _whole(model, everything, "revisited", name, visited, (name,))
+
+
+def _whole(
+    model: Foreteller,
+    cohort: PreparedCohort,
+    task: Task,
+    name: str,
+    places: NDArray[np.int64],
+    away: Sequence[str],
+) -> Iterator[HiddenErrors]:
+    """Errors of a whole layer of the samples at ``places``, without the layers ``away``."""
+    if len(places):
+        part = cohort.take(places)
+        said = model.reconstruct(part.without(*away), [name])
+        error = _difference(model, name, part.layers[name].values, said[name])
+        yield HiddenErrors(task, name, places, error)
 
 
 def _alone(cohort: PreparedCohort) -> PreparedCohort:

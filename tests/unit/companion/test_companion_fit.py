@@ -37,6 +37,50 @@ def test_it_foretells_what_can_be_foretold(parts):
     assert error(visited, values["b"]) < 0.6
 
 
+def with_one_hidden(cohort, name):
+    """``cohort`` with its layer taken from the first sample of each person, and these places."""
+    layer = cohort.layers[name]
+    person = cohort.subjects.to_numpy()[layer.rows]
+    first = np.unique(person, return_index=True)[1]
+    stays = np.setdiff1d(np.arange(len(layer.rows)), first)
+    cut = replace(
+        layer, values=layer.values[stays], rows=layer.rows[stays], scale=layer.scale[stays]
+    )
+    return replace(cohort, layers={**cohort.layers, name: cut}), layer.rows[np.sort(first)]
+
+
+def test_a_layer_of_another_visit_is_looked_at(parts):
+    companion, test = parts
+    shown, gone = with_one_hidden(test, "b")
+    seen = with_visits(shown)
+    back = np.intersect1d(gone, seen.layers["b@visits"].rows)
+    assert len(back) > 4
+    truth = test.wide(["b"])[back]
+    carried = companion.blended(seen, "b", None)[back]
+    elsewhere = companion.blended(with_visits(test.without("b")), "b", None)[back]
+    assert error(carried, truth) < 0.8 * error(elsewhere, truth)
+    # Of whom no visit has it, all is as before.
+    np.testing.assert_array_equal(
+        companion.blended(seen.without("b", "b@visits"), "b", None),
+        companion.blended(with_visits(test.without("b")), "b", None),
+    )
+
+
+def test_a_companion_without_such_rules_says_what_it_said(parts, tmp_path):
+    companion, test = parts
+    save_companion(tmp_path, companion)
+    path = tmp_path / "companion.json"
+    description = json.loads(path.read_text())
+    assert set(description["rules"]["visits"].pop("revisited")) == set(test.layers)
+    path.write_text(json.dumps(description))
+    loaded = load_companion(tmp_path, {name: part.features for name, part in test.layers.items()})
+    shown, gone = with_one_hidden(test, "b")
+    np.testing.assert_array_equal(
+        loaded.blended(with_visits(shown), "b", None)[gone],
+        companion.blended(with_visits(shown).without("b", "b@visits"), "b", None)[gone],
+    )
+
+
 def test_one_visit_gets_the_plain_answer(parts):
     companion, test = parts
     shown, _ = hide_values(test, 0.2, np.random.default_rng(0))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from immo_hpc.companion.carried import fit_carried_values
-from immo_hpc.companion.layers import BLOCK
+from immo_hpc.companion.carried import fit_carried, fit_carried_layer, fit_carried_values
+from immo_hpc.companion.layers import BLOCK, LayerProcess, LayerSetting
 from immo_hpc.companion.values import ValueSetting, fit_values
 from immo_hpc.data.visits import with_visits
 
@@ -75,6 +75,23 @@ def test_deviations_from_other_visits_are_a_gaussian_of_their_own(prepared):
     np.testing.assert_allclose(bare[1].wide(["a"])[rows], new.layers["a"].values - known, atol=1e-5)
     above = dense_conditional(*bare, "a", setting, model.regression.penalty)[rows]
     np.testing.assert_allclose(model.foretell(new, rows), known + above, atol=1e-3)
+
+
+def test_a_layer_known_at_other_visits_is_what_they_say_and_foretold_deviations(prepared):
+    cohort = with_visits(prepared(missing=0.2))
+    reference, new = (cohort.take(cohort.indices(side)) for side in ("train", "test"))
+    setting = LayerSetting(0.5, 0.0)
+    model = fit_carried_layer(reference, "a", setting)
+    carried = fit_carried(reference)
+    bare = [carried.deviations(part) for part in (reference, new)]
+    rows = np.intersect1d(new.layers["a"].rows, new.layers["a@visits"].rows)
+    known = np.nan_to_num(new.wide(["a@visits"])[rows]) * carried.slopes["a"]
+    above = LayerProcess(bare[0], "a", setting).foretell(bare[1], rows)
+    hidden = new.without("a")
+    np.testing.assert_allclose(model.foretell(hidden, rows), known + above, atol=1e-5)
+    for noise, said in zip((0.5, 2.0), model.foretell_each(hidden, rows, (0.5, 2.0)), strict=True):
+        alone = fit_carried_layer(reference, "a", LayerSetting(noise, 0.0))
+        np.testing.assert_allclose(said, alone.foretell(hidden, rows), atol=1e-5)
 
 
 def test_the_quick_answer_is_the_exact_one_where_one_value_is_missing(prepared):

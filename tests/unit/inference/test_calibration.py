@@ -10,6 +10,7 @@ from immo_hpc.config import PreparationConfig
 from immo_hpc.data.cohort import Cohort, Layer, Roles
 from immo_hpc.data.preparation import Preparation, fit_preparation
 from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import SUFFIX
 from immo_hpc.errors import CohortError, UsageError
 from immo_hpc.inference.calibration.distance import FAR_BELOW
 from immo_hpc.inference.calibration.fit import calibration_of
@@ -172,6 +173,31 @@ def test_of_other_visits_the_plain_ends_stand_in_where_nobody_came_twice():
     ):
         np.testing.assert_array_equal(plain.upper, visits.upper)
     assert not found.unknown(mode="visits")
+
+
+@dataclass(frozen=True)
+class Remembers(KnowsNothing):
+    """Says what the other visits say where there are any."""
+
+    def reconstruct(self, cohort, layers=None):
+        said = super().reconstruct(cohort, layers)
+        for name, values in said.items():
+            if name + SUFFIX in cohort.layers:
+                visits = cohort.layers[name + SUFFIX]
+                values[visits.rows] = np.nan_to_num(visits.values)
+        return said
+
+
+def test_a_layer_that_another_visit_has_gets_ends_of_its_own():
+    raw = make_cohort(100, 1, person_sd=0.9)
+    model = Remembers(fit_preparation(raw, np.arange(len(raw.samples)), PreparationConfig()))
+    train = model.preparation.apply(raw)
+    found = calibration_of(model, train, model.preparation.apply(make_cohort(40, 2, 0.9)), seed=0)
+    plain, visits = found.offsets("a", 0.9), found.offsets("a", 0.9, "visits")
+    np.testing.assert_array_equal(visits["layers"].upper, plain["layers"].upper)
+    np.testing.assert_array_equal(plain["revisited"].upper, plain["layers"].upper)
+    width = {task: float((ends.upper - ends.lower).mean()) for task, ends in visits.items()}
+    assert width["revisited"] < 0.8 * width["layers"]
 
 
 def test_nobody_to_hide_from_is_told():
