@@ -26,7 +26,7 @@ def compare(
     tasks: Annotated[
         str | None,
         typer.Option(
-            "--tasks", help="Some of label,layers,values; all if not given.", metavar="A,B"
+            "--tasks", help="Some of label,layers,values; revisited with --visits.", metavar="A,B"
         ),
     ] = None,
     missing: Annotated[

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from immo_hpc.analysis.compare.contender import TASKS, Contender
+from immo_hpc.analysis.compare.contender import TASKS, VISITS_TASKS, Contender
 from immo_hpc.analysis.compare.missing import Missing
 from immo_hpc.analysis.compare.page import render_comparison
 from immo_hpc.analysis.compare.registry import chosen
@@ -83,7 +83,7 @@ def compare(
     if out is not None:
         require_absent(out)
     missing = tuple(dict.fromkeys(Missing.parse(text) for text in asked.missing or ("none",)))
-    tasks = _tasks(asked.tasks)
+    tasks = _tasks(asked.tasks, visits=asked.visits)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch) if out is None else out.absolute().with_name(f".{out.name}.compare")
         job = CompareJob(
@@ -127,10 +127,14 @@ def _compared(
     )
 
 
-def _tasks(names: Sequence[str] | None) -> tuple[str, ...]:
-    tasks = tuple(TASKS if names is None else dict.fromkeys(names))
-    if not tasks or not set(tasks) <= set(TASKS):
-        message = f"--tasks: found {', '.join(tasks) or 'none'}; choose from {', '.join(TASKS)}."
+def _tasks(names: Sequence[str] | None, *, visits: bool) -> tuple[str, ...]:
+    usual = VISITS_TASKS if visits else TASKS
+    tasks = tuple(usual if names is None else dict.fromkeys(names))
+    known = tuple(dict.fromkeys((*TASKS, *usual)))
+    if not tasks or not set(tasks) <= set(known):
+        message = f"--tasks: found {', '.join(tasks) or 'none'}; choose from {', '.join(known)}."
+        if "revisited" in tasks and not visits:
+            message += " 'revisited' is asked with --visits."
         raise UsageError(message)
     return tasks
 
@@ -147,14 +151,14 @@ def _possible(job: CompareJob, may_drop: bool) -> tuple[CompareJob, tuple[str, .
         if "label" in tasks and not may_drop:
             message = (
                 "--visits gives methods other visits to impute from, and the label is scored by "
-                "person in any case: ask with --tasks layers,values."
+                "person in any case: ask with --tasks layers,values,revisited."
             )
             raise UsageError(message)
         tasks = [task for task in tasks if task != "label"]
         notices = (
             *notices,
             "Every method is given the other visits of a sample's person, as further layers; a "
-            "hidden layer is hidden in all visits of the test people.",
+            "hidden layer is hidden in all visits of the test people, unless it says at one visit.",
         )
     if "label" in tasks:
         try:

@@ -14,8 +14,10 @@ from immo_hpc.analysis.methods import Method
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.prepared import PreparedCohort
 
-Task = Literal["label", "layers", "values"]
+Task = Literal["label", "layers", "values", "revisited"]
 TASKS: tuple[Task, ...] = ("label", "layers", "values")
+# With other visits; the label is scored by person in any case.
+VISITS_TASKS: tuple[Task, ...] = ("layers", "values", "revisited")
 Family = Literal["simple", "peer", "immo"]
 Table = NDArray[np.floating[Any]]
 
@@ -64,7 +66,8 @@ class Contender:
         name: Short name, as typed.
         title: Name for people.
         family: 'simple' methods are the bar; 'peer' and 'immo' are measured against them.
-        tasks: What it can do.
+        tasks: What it can do. 'revisited', a layer that a sample lacks and another visit of the
+            person has, is asked of all that can do 'layers'.
         learn: From the training samples (their split says which are for validation) and the
             configuration to what was learnt. It never sees a test sample.
         needs: Package it cannot do without, beyond what immo-hpc installs; empty if none.
@@ -76,3 +79,7 @@ class Contender:
     tasks: tuple[Task, ...]
     learn: Callable[[PreparedCohort, ImmoConfig], Learnt]
     needs: str = ""
+
+    def can(self, task: str) -> bool:
+        """Whether it can be asked ``task``."""
+        return task in self.tasks or (task == "revisited" and "layers" in self.tasks)

@@ -22,6 +22,7 @@ from immo_hpc.analysis.labels import LabelledSamples, labelled_samples
 from immo_hpc.analysis.methods import Method, Places
 from immo_hpc.analysis.platt import Platt, fit_platt
 from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import SUFFIX, with_visits
 
 Result = TypeVar("Result")
 
@@ -34,7 +35,7 @@ def measure(contender: Contender, trial: Trial, tasks: Sequence[str]) -> dict[st
 
     Returns:
         ``setting``; ``seconds`` by step ('learn' and each task); and for each task done its
-        answers: see `_label`, `_layers` and `_values`.
+        answers: see `_label`, `_layers`, `_revisited` and `_values`.
 
     Raises:
         CohortError: If there is nothing to classify.
@@ -47,9 +48,10 @@ def measure(contender: Contender, trial: Trial, tasks: Sequence[str]) -> dict[st
         "label": _label,
         "layers": _layers,
         "values": _values,
+        "revisited": _revisited,
     }
     for task in tasks:
-        if task in contender.tasks:
+        if contender.can(task):
             done[task] = answers[task](learnt, trial, seconds)
     return dict(jsonable(done))
 
@@ -126,14 +128,41 @@ def _layers(learnt: Learnt, trial: Trial, seconds: dict[str, float]) -> dict[str
     test = trial.complete.indices("test")
     complete, shown = trial.complete.take(test), trial.shown.take(test)
     for name in complete.layers:
-        # Of what was measured all is scored; of the other layers the pattern shows a part.
-        others = shown.without(name).measured().any(axis=1)
-        place = np.intersect1d(complete.layers[name].rows, np.flatnonzero(others))
+        place = _with_another(complete, shown, name)
         if len(place):
             held = trial.seen(shown.without(name)).take(place)
             said = _timed(seconds, "layers", partial(answer, held, name))
             result[name] = _errors(complete.take(place).wide([name]), said, complete, name, place)
     return result
+
+
+def _revisited(learnt: Learnt, trial: Trial, seconds: dict[str, float]) -> dict[str, Any]:
+    """Each layer, hidden at one visit at a time from people who have it at another; see `_errors`.
+
+    What a sample is given of its layer is the mean of the other visits, which it has no part in.
+    """
+    assert learnt.layer is not None
+    answer, result = learnt.layer, {}
+    test = trial.complete.indices("test")
+    complete, shown = trial.complete.take(test), trial.shown.take(test)
+    seen = with_visits(shown)
+    for name in complete.layers:
+        others = _with_another(complete, shown, name)
+        place = np.intersect1d(others, seen.layers[name + SUFFIX].rows)
+        if len(place):
+            held = seen.take(place).without(name)
+            said = _timed(seconds, "revisited", partial(answer, held, name))
+            result[name] = _errors(complete.take(place).wide([name]), said, complete, name, place)
+    return result
+
+
+def _with_another(complete: PreparedCohort, shown: PreparedCohort, name: str) -> Places:
+    """Samples that have the layer and are shown another one.
+
+    Of what was measured all is scored; of the other layers the pattern shows a part.
+    """
+    others = shown.without(name).measured().any(axis=1)
+    return np.intersect1d(complete.layers[name].rows, np.flatnonzero(others))
 
 
 def _values(learnt: Learnt, trial: Trial, seconds: dict[str, float]) -> dict[str, Any]:

@@ -20,7 +20,11 @@ from immo_hpc.analysis.report.sections import Section
 from immo_hpc.analysis.report.tables import Table
 from immo_hpc.analysis.report.text import UNDEFINED, class_title, listed
 
-_TASKS = {"layers": "layer hidden whole", "values": "single values hidden"}
+_TASKS = {
+    "layers": "layer hidden whole",
+    "values": "single values hidden",
+    "revisited": "layer hidden at one visit",
+}
 
 
 def render_comparison(comparison: Comparison, config: str) -> str:

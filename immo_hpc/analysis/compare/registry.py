@@ -91,7 +91,9 @@ CONTENDERS: Mapping[str, Contender] = {
             _LAYERS,
             partial(learn_ridge, kernel="rbf"),
         ),
-        Contender("visits", "The person's other visits", "simple", ("values",), learn_visits),
+        Contender(
+            "visits", "The person's other visits", "simple", ("values", "revisited"), learn_visits
+        ),
         Contender("mofa", "MOFA2 (mofapy2)", "peer", TASKS, learn_mofa, needs="mofapy2"),
         Contender("autoencoder", "Plain autoencoder, filled", "peer", TASKS, learn_autoencoder),
         Contender("umint", "UMINT-style autoencoder", "peer", TASKS, learn_umint),
@@ -130,7 +132,7 @@ def chosen(names: Sequence[str] | None, tasks: Sequence[str]) -> tuple[list[Cont
             f"{', '.join(CONTENDERS)}."
         )
         raise UsageError(message)
-    able = [CONTENDERS[name] for name in asked if set(CONTENDERS[name].tasks) & set(tasks)]
+    able = [CONTENDERS[name] for name in asked if any(map(CONTENDERS[name].can, tasks))]
     notices = [
         f"{item.title} left out: it needs the package {item.needs}, which is not installed "
         "(pip install 'immo-hpc[peers]')."

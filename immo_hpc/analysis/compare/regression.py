@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Self
@@ -36,9 +36,13 @@ def learn_ridge(training: PreparedCohort, config: ImmoConfig, kernel: Kernel = "
     train, tuning = sides(training, config.seed)
 
     def layer(cohort: PreparedCohort, name: str) -> Table:
-        source, target = _pair(train, name, config.seed)
-        other = _pair(tuning, name, config.seed)
-        return predict_layer(source, np.nan_to_num(target), other, _others(cohort, name), kernel)
+        # What other visits say of the layer itself is one more input where there is any.
+        own = cohort.layers.get(name + SUFFIX)
+        away = (name,) if own is not None and len(own.rows) else (name, name + SUFFIX)
+        source, target = _pair(train, name, config.seed, away)
+        other = _pair(tuning, name, config.seed, away)
+        x = filled(cohort.without(*away))
+        return predict_layer(source, np.nan_to_num(target), other, x, kernel)
 
     def values(cohort: PreparedCohort) -> Mapping[str, Table]:
         return _ridge_values(train, tuning, cohort, config.seed)
@@ -50,14 +54,17 @@ def learn_ridge(training: PreparedCohort, config: ImmoConfig, kernel: Kernel = "
 def learn_visits(training: PreparedCohort, config: ImmoConfig) -> Learnt:
     """What a person's other visits say, a slope for each feature; the mean without them."""
     if not any(map(is_visits, training.layers)):
-        return Learnt(values=lambda cohort: {name: _mean(cohort, name) for name in cohort.layers})
+        return Learnt(
+            layer=_mean,
+            values=lambda cohort: {name: _mean(cohort, name) for name in cohort.layers},
+        )
     carried = fit_carried(training)
 
     def values(cohort: PreparedCohort) -> Mapping[str, Table]:
         everyone = np.arange(len(cohort.samples))
         return {name: carried.said(cohort, name, everyone) for name in measured_layers(cohort)}
 
-    return Learnt(values=values)
+    return Learnt(layer=lambda cohort, name: values(cohort)[name], values=values)
 
 
 def learn_pls(training: PreparedCohort, config: ImmoConfig) -> Learnt:
@@ -156,10 +163,16 @@ def _ridge_values(
     return result
 
 
-def _pair(cohort: PreparedCohort, name: str, seed: int) -> tuple[Table, Table]:
-    """The other layers, missing = 0, and the layer, NaN = missing, of samples with both."""
+def _pair(
+    cohort: PreparedCohort, name: str, seed: int, away: Sequence[str] | None = None
+) -> tuple[Table, Table]:
+    """The other layers, missing = 0, and the layer, NaN = missing, of samples with both.
+
+    Layers ``away`` are left out of the former; None: the layer and what other visits say of it.
+    """
     held = cohort.take(at_most(has_both(cohort, name), seed))
-    return _others(held, name), held.wide([name])
+    x = _others(held, name) if away is None else filled(held.without(*away))
+    return x, held.wide([name])
 
 
 def _mean(cohort: PreparedCohort, name: str) -> Table:

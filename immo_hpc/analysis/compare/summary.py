@@ -104,7 +104,7 @@ def _imputation_rows(
     items: Sequence[Item], contenders: Sequence[Contender], num_bootstrap: int, seed: int
 ) -> list[dict[str, Any]]:
     rows = []
-    for task in ("layers", "values"):
+    for task in ("layers", "values", "revisited"):
         answered = [item for item in items if task in item]
         for layer in dict.fromkeys(name for item in answered for name in item[task]):
             held = [item for item in answered if layer in item[task]]

@@ -9,7 +9,11 @@ import pandas as pd
 
 from immo_hpc.analysis.compare.measure import UNION
 
-_TASKS = {"layers": "hidden layer", "values": "hidden values of"}
+_TASKS = {
+    "layers": "hidden layer",
+    "values": "hidden values of",
+    "revisited": "hidden at one visit: layer",
+}
 
 
 def verdicts(label_scores: pd.DataFrame, imputation: pd.DataFrame) -> tuple[str, ...]:

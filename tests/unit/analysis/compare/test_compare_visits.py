@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from immo_hpc.analysis.compare.contender import Contender, Learnt
+from immo_hpc.analysis.compare.contender import VISITS_TASKS, Contender, Learnt
 from immo_hpc.analysis.compare.measure import measure
 from immo_hpc.analysis.compare.missing import Missing
 from immo_hpc.analysis.compare.registry import CONTENDERS
@@ -53,10 +53,36 @@ def test_a_hidden_layer_is_hidden_in_all_visits(trial):
 @pytest.mark.parametrize("name", ["mean", "visits", "ridge", "svd", "immo_companion", "immo"])
 def test_methods_answer_for_measured_layers_alone(trial, name):
     contender = CONTENDERS[name]
-    done = measure(contender, trial, ["layers", "values"])
-    for task in contender.tasks:
-        if task != "label":
-            assert set(done[task]) == {"a", "b"}
+    done = measure(contender, trial, VISITS_TASKS)
+    for task in VISITS_TASKS:
+        assert (task in done) == contender.can(task)
+        assert set(done.get(task, "ab")) == {"a", "b"}
+
+
+def test_a_layer_hidden_at_one_visit_stays_at_the_others(trial):
+    shown = {}
+
+    def learn(training, config):
+        def layer(cohort, name):
+            shown[name] = cohort
+            return np.zeros((len(cohort.samples), len(cohort.layers[name].features)))
+
+        return Learnt(layer=layer)
+
+    probe = Contender("probe", "Probe", "simple", ("layers",), learn)
+    done = measure(probe, trial, ["revisited"])["revisited"]
+    test = trial.seen(trial.shown.take(trial.shown.indices("test")))
+    for name, cohort in shown.items():
+        assert not len(cohort.layers[name].rows)
+        place = test.samples.index.get_indexer(cohort.samples.index)
+        assert np.isin(place, test.layers[name].rows).all()
+        assert len(cohort.layers[name + "@visits"].rows) == len(cohort.samples)
+        np.testing.assert_array_equal(
+            cohort.wide([name + "@visits"]), test.wide([name + "@visits"])[place]
+        )
+        np.testing.assert_allclose(
+            sum(done[name]["total"]), np.nansum(test.wide([name])[place].astype(float) ** 2)
+        )
 
 
 def test_without_visits_the_visits_say_the_mean(make_raw, tiny_config):
