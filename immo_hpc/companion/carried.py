@@ -10,7 +10,7 @@ Legend of shapes: ``item`` counts samples to complete, ``feature`` those of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,9 @@ from immo_hpc.data.visits import SUFFIX, measured_layers, without_visits
 
 # Differences between people that are larger than between visits allow no more than this.
 _LARGEST_SLOPE = 2.0
+
+# From samples and places of some of them to a layer, ``(item, feature)``.
+Foretell = Callable[[PreparedCohort, NDArray[np.int64]], Table]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ class Carried:
         }
         return replace(cohort, layers=layers)
 
+    def below(
+        self, foretell: Foretell, cohort: PreparedCohort, name: str, places: NDArray[np.int64]
+    ) -> Table:
+        """What they say of a layer, and the deviations from it that ``foretell`` tells on top."""
+        return foretell(self.deviations(cohort), places) + self.said(cohort, name, places)
+
 
 @dataclass(frozen=True)
 class CarriedRegression:
@@ -64,13 +73,13 @@ class CarriedRegression:
 
     def foretell(self, cohort: PreparedCohort, places: NDArray[np.int64]) -> Table:
         """As `ValueRegression.foretell`."""
-        above = self.regression.foretell(self.carried.deviations(cohort), places)
-        return above + self.carried.said(cohort, self.regression.name, places)
+        told = self.regression.foretell
+        return self.carried.below(told, cohort, self.regression.name, places)
 
     def regressed(self, cohort: PreparedCohort, places: NDArray[np.int64]) -> Table:
         """As `ValueRegression.regressed`."""
-        above = self.regression.regressed(self.carried.deviations(cohort), places)
-        return above + self.carried.said(cohort, self.regression.name, places)
+        told = self.regression.regressed
+        return self.carried.below(told, cohort, self.regression.name, places)
 
     def times(self, factor: float) -> CarriedRegression:
         """The same with ``factor`` times the penalty."""
@@ -93,8 +102,8 @@ class CarriedProcess:
 
     def foretell(self, cohort: PreparedCohort, places: NDArray[np.int64]) -> Table:
         """As `LayerProcess.foretell`."""
-        above = self.process.foretell(self.carried.deviations(cohort), places)
-        return above + self.carried.said(cohort, self.process.name, places)
+        told = self.process.foretell
+        return self.carried.below(told, cohort, self.process.name, places)
 
     def foretell_each(
         self, cohort: PreparedCohort, places: NDArray[np.int64], noises: Sequence[float]

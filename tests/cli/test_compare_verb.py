@@ -91,6 +91,7 @@ def test_without_a_label_the_rest_is_compared(immo, small_cohort, tmp_path):
     [
         (["--methods", "magic"], "choose from layers_only"),
         (["--tasks", "magic"], "choose from label, layers, values"),
+        (["--tasks", "revisited"], "'revisited' is asked with --visits"),
         (["--missing", "nmar:0.3"], "mcar, mar, mnar, block, own"),
     ],
 )

@@ -22,7 +22,7 @@ from immo_hpc.analysis.labels import LabelledSamples, labelled_samples
 from immo_hpc.analysis.methods import Method, Places
 from immo_hpc.analysis.platt import Platt, fit_platt
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.data.visits import SUFFIX, with_visits
+from immo_hpc.data.visits import SUFFIX
 
 Result = TypeVar("Result")
 
@@ -145,7 +145,7 @@ def _revisited(learnt: Learnt, trial: Trial, seconds: dict[str, float]) -> dict[
     answer, result = learnt.layer, {}
     test = trial.complete.indices("test")
     complete, shown = trial.complete.take(test), trial.shown.take(test)
-    seen = with_visits(shown)
+    seen = trial.seen(shown)
     for name in complete.layers:
         others = _with_another(complete, shown, name)
         place = np.intersect1d(others, seen.layers[name + SUFFIX].rows)

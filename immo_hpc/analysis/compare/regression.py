@@ -36,11 +36,9 @@ def learn_ridge(training: PreparedCohort, config: ImmoConfig, kernel: Kernel = "
     train, tuning = sides(training, config.seed)
 
     def layer(cohort: PreparedCohort, name: str) -> Table:
-        # What other visits say of the layer itself is one more input where there is any.
-        own = cohort.layers.get(name + SUFFIX)
-        away = (name,) if own is not None and len(own.rows) else (name, name + SUFFIX)
-        source, target = _pair(train, name, config.seed, away)
-        other = _pair(tuning, name, config.seed, away)
+        away = _away(cohort, name)
+        source, target = _pair(train, name, away, config.seed)
+        other = _pair(tuning, name, away, config.seed)
         x = filled(cohort.without(*away))
         return predict_layer(source, np.nan_to_num(target), other, x, kernel)
 
@@ -54,17 +52,16 @@ def learn_ridge(training: PreparedCohort, config: ImmoConfig, kernel: Kernel = "
 def learn_visits(training: PreparedCohort, config: ImmoConfig) -> Learnt:
     """What a person's other visits say, a slope for each feature; the mean without them."""
     if not any(map(is_visits, training.layers)):
-        return Learnt(
-            layer=_mean,
-            values=lambda cohort: {name: _mean(cohort, name) for name in cohort.layers},
-        )
+        return Learnt(values=lambda cohort: {name: _mean(cohort, name) for name in cohort.layers})
     carried = fit_carried(training)
 
-    def values(cohort: PreparedCohort) -> Mapping[str, Table]:
-        everyone = np.arange(len(cohort.samples))
-        return {name: carried.said(cohort, name, everyone) for name in measured_layers(cohort)}
+    def layer(cohort: PreparedCohort, name: str) -> Table:
+        return carried.said(cohort, name, np.arange(len(cohort.samples)))
 
-    return Learnt(layer=lambda cohort, name: values(cohort)[name], values=values)
+    def values(cohort: PreparedCohort) -> Mapping[str, Table]:
+        return {name: layer(cohort, name) for name in measured_layers(cohort)}
+
+    return Learnt(layer=layer, values=values)
 
 
 def learn_pls(training: PreparedCohort, config: ImmoConfig) -> Learnt:
@@ -72,12 +69,13 @@ def learn_pls(training: PreparedCohort, config: ImmoConfig) -> Learnt:
     train, tuning = sides(training, config.seed)
 
     @cache
-    def fitted(name: str) -> Pls:
-        source, target = _pair(train, name, config.seed)
+    def fitted(name: str, away: tuple[str, ...]) -> Pls:
+        source, target = _pair(train, name, away, config.seed)
         return Pls.fit(source, np.nan_to_num(target), max(_COMPONENTS))
 
     def layer(cohort: PreparedCohort, name: str, number: int) -> Table:
-        return fitted(name).predict(_others(cohort, name), number)
+        away = _away(cohort, name)
+        return fitted(name, away).predict(filled(cohort.without(*away)), number)
 
     candidates = [
         Candidate(f"{number} components", partial(layer, number=number)) for number in _COMPONENTS
@@ -163,21 +161,17 @@ def _ridge_values(
     return result
 
 
-def _pair(
-    cohort: PreparedCohort, name: str, seed: int, away: Sequence[str] | None = None
-) -> tuple[Table, Table]:
-    """The other layers, missing = 0, and the layer, NaN = missing, of samples with both.
-
-    Layers ``away`` are left out of the former; None: the layer and what other visits say of it.
-    """
+def _pair(cohort: PreparedCohort, name: str, away: Sequence[str], seed: int) -> tuple[Table, Table]:
+    """All layers but those ``away``, missing = 0, and the layer, NaN = missing, where both are."""
     held = cohort.take(at_most(has_both(cohort, name), seed))
-    x = _others(held, name) if away is None else filled(held.without(*away))
-    return x, held.wide([name])
+    return filled(held.without(*away)), held.wide([name])
 
 
 def _mean(cohort: PreparedCohort, name: str) -> Table:
     return np.zeros((len(cohort.samples), len(cohort.layers[name].features)), dtype=np.float32)
 
 
-def _others(cohort: PreparedCohort, name: str) -> Table:
-    return filled(cohort.without(name, name + SUFFIX))
+def _away(cohort: PreparedCohort, name: str) -> tuple[str, ...]:
+    """What a layer is not foretold from: itself, and its other visits where ``cohort`` has none."""
+    own = cohort.layers.get(name + SUFFIX)
+    return (name,) if own is not None and len(own.rows) else (name, name + SUFFIX)

@@ -30,7 +30,7 @@ HIDDEN_SHARE = 0.2
 
 
 def wider_task(task: Task) -> Task:
-    """The task whose errors are no smaller: of 'revisited' it is 'layers', else the same."""
+    """The task that knows less of a sample: of 'revisited' it is 'layers', else the same."""
     return "layers" if task == "revisited" else task
 
 

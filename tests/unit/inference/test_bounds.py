@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from immo_hpc.data.visits import with_visits
 from immo_hpc.errors import RunError, UsageError
 from immo_hpc.inference import TrainedModel, write_imputed
+from immo_hpc.inference.bounds import layer_bounds
 from immo_hpc.inference.calibration.fit import calibration_of
-from immo_hpc.inference.impute import abstained, joined
+from immo_hpc.inference.calibration.intervals import Offsets
+from immo_hpc.inference.impute import abstained, complete_layer, joined
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,33 @@ def test_values_lie_between_their_ends_and_measurements_are_their_own(calibrated
             assert name == "cl" or end.to_numpy().min() >= 0
             assert name != "pa" or end.to_numpy().max() <= 1
         assert (upper.to_numpy()[~measured] > lower.to_numpy()[~measured]).mean() > 0.9
+
+
+def test_ends_know_whether_another_visit_has_the_layer(calibrated, cohort):
+    prepared = with_visits(calibrated.prepare(cohort).without("mb"))
+    place, features = 3, prepared.layers["mb"].features
+    visits = replace(
+        prepared.layers["mb"],
+        name="mb@visits",
+        values=np.zeros((1, len(features)), dtype=np.float32),
+        rows=np.array([place]),
+        scale=np.ones(1, dtype=np.float32),
+    )
+    shown = replace(prepared, layers={**prepared.layers, "mb@visits": visits})
+    unit = np.ones(len(features), dtype=np.float32)
+    offsets = {
+        task: Offsets(-size * unit, size * unit)
+        for task, size in (("values", 9.0), ("layers", 2.0), ("revisited", 0.5))
+    }
+    z = np.zeros((len(cohort.samples), len(features)), dtype=np.float32)
+    values = complete_layer("mb", z, shown, calibrated.preparation, None)[0]
+    lower, upper = layer_bounds("mb", z, shown, calibrated.preparation, offsets, values)
+    width = np.log1p(upper.to_numpy()) - np.log1p(lower.to_numpy())
+    others = np.setdiff1d(np.arange(len(z)), place)
+    assert (width[place] < 0.5 * width[others]).all()
+    np.testing.assert_allclose(
+        width[others], np.broadcast_to(width[others[0]], width[others].shape)
+    )
 
 
 def test_wider_for_higher_levels(calibrated, cohort):
