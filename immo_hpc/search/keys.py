@@ -13,15 +13,18 @@ from immo_hpc.errors import ConfigError
 
 BY_LAYER = "mask.values_by_layer."
 WEIGHTS = "loss.weights"
+NOT_THE_RESULT = {
+    "train.device": "it decides where, not what, is computed",
+    "train.num_threads": "it decides where, not what, is computed",
+    "train.checkpoint_epochs": "it decides nothing about the result",
+    "train.checkpoint_min": "it decides nothing about the result",
+}
 # What decides who is compared with whom, or nothing at all.
 _BARRED = {
     "seed": "every trial has the seed of the study; --seeds trains the best ones on others",
     "split": "the shards are split already",
     "preparation": "the shards are prepared already",
-    "train.device": "it decides where, not what, is computed",
-    "train.num_threads": "it decides where, not what, is computed",
-    "train.checkpoint_epochs": "it decides nothing about the result",
-    "train.checkpoint_min": "it decides nothing about the result",
+    **NOT_THE_RESULT,
 }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from immo_hpc._version import __version__
 from immo_hpc.config import ImmoConfig
 from immo_hpc.errors import ConfigError, RunError
 from immo_hpc.search.build import paper_optimum
-from immo_hpc.search.space import Params, Space
+from immo_hpc.search.keys import NOT_THE_RESULT, WEIGHTS, put
+from immo_hpc.search.space import Params, Space, share_keys
 from immo_hpc.search.study import Ledger, Plan, StudyFolder
 from immo_hpc.search.study.standing import ranked
 from immo_hpc.search.suggest import Seen
@@ -77,8 +80,12 @@ def warm_start(
 def comparable(plan: Plan) -> tuple[object, ...]:
     """What two studies must share for the values of their trials to compare."""
     searched = {dimension.key for dimension in plan.space.dimensions}
-    split = plan.config.split.model_dump_json()
-    return (plan.data, plan.objectives, plan.folds, plan.config.seed, split, frozenset(searched))
+    settings = plan.config.model_dump(mode="json")
+    shares = share_keys(plan.space.layers)
+    for key in (*searched, *plan.space.fixed, *NOT_THE_RESULT):
+        put(settings, WEIGHTS if key in shares else key, None)
+    rest = json.dumps([settings, dict(plan.space.fixed)], sort_keys=True)
+    return (plan.data, plan.objectives, plan.folds, rest, frozenset(searched))
 
 
 def _from_study(name: str, space: Space, compare: tuple[object, ...]) -> tuple[list[Seen], str]:
@@ -94,12 +101,12 @@ def _from_study(name: str, space: Space, compare: tuple[object, ...]) -> tuple[l
     usable = [
         Seen(trial.params, result.values) for trial, result in done if space.holds(trial.params)
     ]
-    if comparable(plan) == compare:
+    if comparable(plan) == compare and folder.version == __version__:
         notice = f"{name}: {len(usable)} of its {len(done)} complete trials are taken as known."
         return usable, notice
     best = [trial for trial, _ in ranked(ledger, plan.directions) if space.holds(trial.params)]
     again = [Seen(trial.params, None) for trial in best[:_NUM_BEST]]
     return again, (
-        f"{name}: its values do not compare (other data, objective, folds, seed or keys); its "
-        f"{len(again)} best points that lie in this space are tried first."
+        f"{name}: its values do not compare (other data, objective, folds, keys, settings or "
+        f"version); its {len(again)} best points that lie in this space are tried first."
     )

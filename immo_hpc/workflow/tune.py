@@ -80,6 +80,7 @@ def tune(
         if not folder.exists:
             _require_measurable(shards, plan)
         plan = make_or_join(folder, plan, Goal(**goal))
+    folder.require_version()
     for name in plan.objectives:
         if MEASURES[name].warning:
             say(f"warning: {MEASURES[name].warning}")

@@ -187,8 +187,19 @@ def test_other_studies_are_left_alone(immo, trained, tmp_path):
     code, _, err = immo("tune", trained / "shards", tmp_path / "none", "--join")
     assert code == 1
     assert "no study folder" in err
-    manifest = json.loads((trained / "shards" / "manifest.json").read_text())
-    assert manifest
+    description = study / "study.json"
+    text = description.read_text()
+    description.write_text(json.dumps(json.loads(text) | {"immo_hpc": "9.9"}))
+    for words_of_another in (
+        words,
+        ["tune", trained / "shards", study, "--join"],
+        ["resume", study],
+    ):
+        code, _, err = immo(*words_of_another)
+        assert code == 1
+        assert "begun by immo-hpc 9.9" in err
+    assert immo("status", study)[0] == 0
+    description.write_text(text)
     after = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
     assert after == before
 

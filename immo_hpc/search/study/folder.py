@@ -102,6 +102,11 @@ class StudyFolder:
         """True if a study was made here."""
         return self.description.exists()
 
+    @property
+    def version(self) -> str:
+        """Version of immo-hpc that began the study."""
+        return str(self._read(self.description).get("immo_hpc"))
+
     def read_plan(self) -> Plan:
         """What the study is.
 
@@ -118,6 +123,20 @@ class StudyFolder:
             )
             raise RunError(message)
         return plan_from_dict(values["plan"], str(self.description))
+
+    def require_version(self) -> None:
+        """Refuse a study that another version of immo-hpc began: its values may not compare.
+
+        Raises:
+            RunError: If it is one. It can still be read.
+        """
+        if self.version != __version__:
+            message = (
+                f"{self.path}: begun by immo-hpc {self.version}, this is {__version__}, and what "
+                "the trials of two versions measure need not compare. Go on with the former, or "
+                f"name another folder and begin with what is known: --warm {self.path}."
+            )
+            raise RunError(message)
 
     def read_goal(self) -> Goal:
         """When it is done.

@@ -223,6 +223,18 @@ def test_warm_starts(study, run_worker, plan):
     assert not again.known
     assert [origin for origin, _ in again.queue] == [str(folder.path)] * 5 + ["paper"]
     assert "do not compare" in again.notices[0]
+    longer = made.config.model_copy(
+        update={"train": made.config.train.model_copy(update={"epochs": 77})}
+    )
+    elsewhere = made.config.model_copy(
+        update={"train": made.config.train.model_copy(update={"num_threads": 7})}
+    )
+    assert comparable(plan(config=longer)) != comparable(made)
+    assert comparable(plan(config=elsewhere)) == comparable(made)
+    description = json.loads(folder.description.read_text())
+    folder.description.write_text(json.dumps(description | {"immo_hpc": "9.9"}))
+    assert not warm_start([str(folder.path)], made.space, made.config, comparable(made)).known
+    folder.description.write_text(json.dumps(description))
     narrow, _ = build_space(("mg", "mt", "mb"), ImmoConfig(), texts=["model.dropout=0.1..0.2"])
     with pytest.raises(ConfigError, match=r"outside the search space \(model\.dropout=0\.47329"):
         warm_start(["paper"], narrow, made.config, comparable(other))
