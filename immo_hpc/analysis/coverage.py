@@ -5,6 +5,7 @@ Legend of shapes: ``row`` counts samples of a layer, ``feature`` its features.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,11 @@ from immo_hpc.analysis.bootstrap import draw_subjects, interval
 from immo_hpc.analysis.jsonable import fields
 from immo_hpc.analysis.results import Interval
 from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import visited, with_visits
 from immo_hpc.errors import CohortError
 from immo_hpc.inference import TrainedModel
 from immo_hpc.inference.calibration.distance import FAR_BELOW
-from immo_hpc.inference.calibration.hidden import HiddenErrors, hidden_errors
+from immo_hpc.inference.calibration.hidden import HiddenErrors, Mode, among, hidden_errors
 from immo_hpc.inference.calibration.intervals import Offsets
 
 NOMINAL = (0.8, 0.9, 0.95)
@@ -31,11 +33,13 @@ class CoverageResult:
     """Intervals and flags on test subjects.
 
     Attributes:
-        intervals: One row a task, layer and level: ``task`` ('values', 'layers'), ``layer``,
-            ``nominal``, ``coverage`` (share of hidden values within their interval) with its
-            bootstrap interval over subjects ``lower``, ``upper``; ``by_subject`` (mean over
-            subjects of their share), ``width`` (mean, in standard deviations of the training
-            samples), ``num_values`` and ``num_subjects``.
+        intervals: One row a task, layer and level, without other visits and with them:
+            ``visits`` (whether other visits of the person were looked at; only samples that have
+            some count then), ``task`` ('values', 'layers', 'revisited'), ``layer``, ``nominal``,
+            ``coverage`` (share of hidden values within their interval) with its bootstrap
+            interval over subjects ``lower``, ``upper``; ``by_subject`` (mean over subjects of
+            their share), ``width`` (mean, in standard deviations of the training samples),
+            ``num_values`` and ``num_subjects``.
         far: Share of the test samples that are taken to be far from the training data, though
             they are of the same cohort, with its bootstrap interval over subjects.
         far_nominal: What that share is to be.
@@ -67,13 +71,13 @@ def measure_coverage(model: TrainedModel, cohort: PreparedCohort, *, seed: int) 
     rows = []
     if len(test.samples):
         subjects = np.asarray(test.subjects.astype(str))
-        for hidden in hidden_errors(model, test, seed):
+        for mode, hidden in _hidden(model, test, seed):
             for level in NOMINAL:
-                offsets = calibration.offsets(hidden.layer, level)[hidden.task]
+                offsets = calibration.offsets(hidden.layer, level, mode)[hidden.task]
                 if np.isfinite(offsets.lower).all():
                     found = _covered(hidden, offsets, subjects[hidden.rows], seed)
-                    at = {"task": hidden.task, "layer": hidden.layer, "nominal": level}
-                    rows.append({**at, **found})
+                    at = {"visits": mode == "visits", "task": hidden.task, "layer": hidden.layer}
+                    rows.append({**at, "nominal": level, **found})
     if not rows:
         message = (
             "coverage of intervals: no test sample has a value that could be hidden and has an "
@@ -83,6 +87,19 @@ def measure_coverage(model: TrainedModel, cohort: PreparedCohort, *, seed: int) 
     is_far = model.distances(test)["is_far"].to_numpy()
     far = interval(*_share(is_far.astype(np.float64), np.ones(len(is_far)), subjects, seed))
     return CoverageResult(pd.DataFrame(rows), far)
+
+
+def _hidden(
+    model: TrainedModel, test: PreparedCohort, seed: int
+) -> Iterator[tuple[Mode, HiddenErrors]]:
+    """Errors by what was looked at; with other visits, of samples that have some."""
+    for hidden in hidden_errors(model, test, seed):
+        yield "plain", hidden
+    shown = with_visits(test)
+    if visited(shown).any():
+        for hidden in hidden_errors(model, shown, seed):
+            if (some := among(hidden, visited(shown))) is not None:
+                yield "visits", some
 
 
 def _covered(

@@ -21,13 +21,16 @@ SUFFIX = "@visits"
 _PRIOR_VISITS = 1.0
 
 
-def with_visits(cohort: PreparedCohort) -> PreparedCohort:
+def with_visits(
+    cohort: PreparedCohort, *, unheard: NDArray[np.bool_] | None = None
+) -> PreparedCohort:
     """The cohort with a layer of other visits beside each of its layers.
 
     Nothing of a sample itself enters its own row, so values hidden in ``cohort`` stay hidden.
 
     Args:
         cohort: Prepared samples without such layers.
+        unheard: Samples that say nothing of other visits, ``(sample,)``; None: all do.
 
     Example:
         >>> table = pd.DataFrame({"who": ["ann", "ann", "bob"]}, index=["a1", "a2", "b1"])
@@ -41,7 +44,9 @@ def with_visits(cohort: PreparedCohort) -> PreparedCohort:
     subject = np.unique(people(cohort.samples, cohort.roles), return_inverse=True)[1].ravel()
     layers = dict(cohort.layers)
     for name, layer in cohort.layers.items():
-        layers[name + SUFFIX] = _visits_of(layer, subject, int(subject.max(initial=-1)) + 1)
+        is_heard = np.ones(len(layer.rows), bool) if unheard is None else ~unheard[layer.rows]
+        num = int(subject.max(initial=-1)) + 1
+        layers[name + SUFFIX] = _visits_of(layer, subject, num, is_heard)
     return replace(cohort, layers=layers)
 
 
@@ -59,6 +64,19 @@ def without_visits(cohort: PreparedCohort) -> PreparedCohort:
     """The cohort as it was before `with_visits`."""
     layers = {name: cohort.layers[name] for name in measured_layers(cohort)}
     return replace(cohort, layers=layers)
+
+
+def visited(cohort: PreparedCohort) -> NDArray[np.bool_]:
+    """Whether another visit of the person says anything of a sample, ``(sample,)``.
+
+    Args:
+        cohort: Prepared samples; without layers of other visits, none is visited.
+    """
+    result = np.zeros(len(cohort.samples), dtype=np.bool_)
+    for name, layer in cohort.layers.items():
+        if is_visits(name):
+            result[layer.rows] = True
+    return result
 
 
 def people(samples: pd.DataFrame, roles: Roles) -> NDArray[np.str_]:
@@ -87,8 +105,10 @@ def with_other_visits(person: NDArray[np.str_], places: NDArray[np.int64]) -> ND
     return np.flatnonzero(np.isin(person, np.unique(person[places]))).astype(np.int64)
 
 
-def _visits_of(layer: PreparedLayer, subject: NDArray[np.int64], num: int) -> PreparedLayer:
-    is_known = np.isfinite(layer.values)
+def _visits_of(
+    layer: PreparedLayer, subject: NDArray[np.int64], num: int, is_heard: NDArray[np.bool_]
+) -> PreparedLayer:
+    is_known = np.isfinite(layer.values) & is_heard[:, None]
     known = np.where(is_known, layer.values, 0).astype(np.float64)
     # By subject and feature; samples in order, so that a subject's sum is always the same.
     total, count = np.zeros((2, num, layer.values.shape[1]))

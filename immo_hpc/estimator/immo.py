@@ -235,8 +235,8 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         Args:
             X: Samples with any set of the model's layers.
             return_mask: Also return what was imputed.
-            visits: Use what the other samples of a sample's subject in ``X`` say, too; ``X``
-                must name the subjects.
+            visits: Use what the other samples of a sample's subject in ``X`` say, too, where
+                ``X`` names the subjects; else each sample stands by itself.
 
         Returns:
             A wide DataFrame for a wide DataFrame; a MuData object for one, with the layer

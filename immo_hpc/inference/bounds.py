@@ -16,8 +16,8 @@ from immo_hpc.data.blocks import rows_in
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.preparation.alone import comparable, restored
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.data.visits import SUFFIX
-from immo_hpc.inference.calibration.hidden import Task
+from immo_hpc.data.visits import SUFFIX, visited
+from immo_hpc.inference.calibration.hidden import Mode, Task
 from immo_hpc.inference.calibration.intervals import Offsets
 from immo_hpc.inference.impute import possible
 
@@ -27,7 +27,7 @@ def layer_bounds(
     z_hat: NDArray[np.float32],
     cohort: PreparedCohort,
     preparation: Preparation,
-    offsets: Mapping[Task, Offsets],
+    offsets: Mapping[Mode, Mapping[Task, Offsets]],
     values: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Lower and upper ends around the imputed values of one layer.
@@ -37,8 +37,9 @@ def layer_bounds(
         z_hat: Reconstruction, ``(sample, feature)``, float32, z-score units.
         cohort: The prepared samples.
         preparation: Fitted preparation.
-        offsets: How far the ends are from what the model says, for single values that are
-            missing, for layers that are, and for layers that are and that another visit has.
+        offsets: How far the ends are from what the model says: 'plain' of samples without
+            other visits, 'visits' of those with; for single values that are missing, for layers
+            that are, and for layers that are and that another visit has.
         values: The complete layer (`complete_layer`), ``(sample, feature)``, original units.
 
     Returns:
@@ -48,16 +49,23 @@ def layer_bounds(
     layer = cohort.layers[name]
     measured = ~np.isnan(layer.values)
     ends = np.empty((2, *z_hat.shape), dtype=np.float32)
-    absent = np.setdiff1d(np.arange(len(z_hat)), layer.rows)
+    is_absent = np.ones(len(z_hat), dtype=np.bool_)
+    is_absent[layer.rows] = False
+    is_visited, is_revisited = visited(cohort), np.zeros(len(z_hat), dtype=np.bool_)
+    if name + SUFFIX in cohort.layers:
+        is_revisited[cohort.layers[name + SUFFIX].rows] = True
+    plain, visits = offsets["plain"], offsets["visits"]
+    for is_meant, around in (
+        (is_absent & ~is_visited, plain["layers"]),
+        (is_absent & is_visited & ~is_revisited, visits["layers"]),
+        (is_absent & is_revisited, visits["revisited"]),
+    ):
+        rows = np.flatnonzero(is_meant)
+        ends[:, rows] = _ends(name, z_hat[rows], None, preparation, around)
     filled = np.where(measured, layer.values, z_hat[layer.rows])
-    visits = cohort.layers.get(name + SUFFIX)
-    is_visited = np.isin(absent, () if visits is None else visits.rows)
-    parts = (
-        (absent[~is_visited], z_hat[absent[~is_visited]], None, offsets["layers"]),
-        (absent[is_visited], z_hat[absent[is_visited]], None, offsets["revisited"]),
-        (layer.rows, filled, layer.scale, offsets["values"]),
-    )
-    for rows, z, scale, around in parts:
+    is_own = is_visited[layer.rows]
+    for is_meant, around in ((~is_own, plain["values"]), (is_own, visits["values"])):
+        rows, z, scale = layer.rows[is_meant], filled[is_meant], layer.scale[is_meant]
         ends[:, rows] = _ends(name, z, scale, preparation, around)
     imputed = np.ones(z_hat.shape, dtype=np.bool_)
     imputed[layer.rows] = ~measured

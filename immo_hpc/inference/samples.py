@@ -58,24 +58,35 @@ class Samples:
     read: Callable[[NDArray[np.int64]], Portion]
 
     def portions(
-        self, places: NDArray[np.int64] | None = None, *, visits: bool = False
+        self,
+        places: NDArray[np.int64] | None = None,
+        *,
+        visits: bool = False,
+        unheard: Callable[[PreparedCohort], NDArray[np.bool_]] | None = None,
     ) -> Iterator[Portion]:
         """The samples at ``places`` (all if None), in order; at least one portion.
 
         With ``visits`` each comes with what all other samples of its person say, as layers of
-        their own, whatever the portion they are in (`immo_hpc.data.visits`).
+        their own, whatever the portion they are in (`immo_hpc.data.visits`); ``unheard`` names
+        samples that say nothing of the others.
         """
         chosen = np.arange(len(self.table)) if places is None else places
         batch_bytes = 4 * max(self.num_features, 1) * BATCH_SIZE
         step = BATCH_SIZE * max(1, PORTION_BYTES // batch_bytes)
         for start in range(0, max(len(chosen), 1), step):
             part = chosen[start : start + step]
-            yield self._with_visits(part) if visits else self.read(part)
+            yield self._with_visits(part, unheard) if visits else self.read(part)
 
-    def _with_visits(self, places: NDArray[np.int64]) -> Portion:
+    def _with_visits(
+        self,
+        places: NDArray[np.int64],
+        unheard: Callable[[PreparedCohort], NDArray[np.bool_]] | None,
+    ) -> Portion:
         everyone = with_other_visits(people(self.table, self.roles), places)
         portion = self.read(everyone)
-        cohort = with_visits(portion.cohort).take(np.searchsorted(everyone, places))
+        silent = None if unheard is None else unheard(portion.cohort)
+        cohort = with_visits(portion.cohort, unheard=silent)
+        cohort = cohort.take(np.searchsorted(everyone, places))
         return Portion(cohort, portion.raw)
 
 

@@ -22,7 +22,7 @@ from immo_hpc.inference import forward
 from immo_hpc.inference.asked import foretellable, known_layers, require_measured
 from immo_hpc.inference.bounds import layer_bounds
 from immo_hpc.inference.calibration.calibrated import Calibration
-from immo_hpc.inference.calibration.hidden import mode_of
+from immo_hpc.inference.calibration.hidden import MODES
 from immo_hpc.inference.calibration.store import load_calibration, save_calibration
 from immo_hpc.inference.companion import reconstruct
 from immo_hpc.inference.impute import Imputation, complete_layer, original_units
@@ -259,7 +259,7 @@ class TrainedModel:
             z_hat = self.reconstruct(cohort, [name])[name]
             values[name], imputed[name] = complete_layer(name, z_hat, cohort, self.preparation, raw)
             if known is not None and level is not None:
-                offsets = known.offsets(name, level, mode_of(cohort))
+                offsets = {mode: known.offsets(name, level, mode) for mode in MODES}
                 lower[name], upper[name] = layer_bounds(
                     name, z_hat, cohort, self.preparation, offsets, values[name]
                 )

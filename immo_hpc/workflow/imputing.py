@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from immo_hpc.data.visits import without_visits
+from immo_hpc.data.prepared import PreparedCohort
+from immo_hpc.data.visits import people, without_visits
 from immo_hpc.errors import UsageError
 from immo_hpc.inference import Imputation, Samples, TrainedModel
 from immo_hpc.inference.calibration.hidden import Mode
@@ -34,7 +36,8 @@ class Asked:
         layers: Layers to complete; None for all.
         level: Level of the intervals; None for none.
         abstains: Whether samples far from the training data are left as they are.
-        visits: Whether other visits of a sample's person are looked at.
+        visits: Whether other visits of a sample's person are looked at. Samples that are far
+            say nothing of the others if ``abstains``.
     """
 
     layers: Sequence[str] | None
@@ -47,10 +50,35 @@ def completed(
     model: TrainedModel, samples: Samples, asked: Asked, distances: Distances
 ) -> Iterator[Imputation]:
     """Complete samples, portion by portion; their distances are noted as they pass by."""
-    for portion in samples.portions(visits=asked.visits):
+
+    def is_far_off(cohort: PreparedCohort) -> NDArray[np.bool_]:
+        return np.asarray(model.distances(cohort)["is_far"], dtype=np.bool_)
+
+    unheard = is_far_off if asked.abstains and model.calibration is not None else None
+    for portion in samples.portions(visits=asked.visits, unheard=unheard):
         is_far = distances.add(without_visits(portion.cohort))
         complete = model.complete(portion.cohort, asked.layers, raw=portion.raw, level=asked.level)
         yield abstained(complete, is_far) if asked.abstains else complete
+
+
+def with_others(model: TrainedModel, samples: Samples, visits: bool) -> int:
+    """How many samples other visits of their person can say something of, if that is asked for.
+
+    The companion alone looks at them: without it there are none.
+    """
+    if not visits or model.companion is None:
+        return 0
+    _, person, count = np.unique(
+        people(samples.table, samples.roles), return_inverse=True, return_counts=True
+    )
+    return int(np.count_nonzero(count[person.ravel()] > 1))
+
+
+def other_visits_used(num_samples: int) -> tuple[str, ...]:
+    """A sentence that other visits were looked at, if they were."""
+    if not num_samples:
+        return ()
+    return (f"what other visits of their person say was used for {num_samples} samples, as asked.",)
 
 
 def without_ends(model: TrainedModel, asked: Asked) -> tuple[str, ...]:

@@ -24,7 +24,9 @@ from immo_hpc.workflow.imputing import (
     Asked,
     Shares,
     completed,
+    other_visits_used,
     require_room,
+    with_others,
     without_ends,
 )
 from immo_hpc.workflow.opened import chosen_samples
@@ -87,7 +89,7 @@ def impute(
         level: Also write intervals that hold this share of such values of new people.
         far: What to do with samples that are far from all the model knows: 'abstain' leaves
             what they lack missing, 'keep' imputes it all the same.
-        visits: Use what the other visits of a sample's person say too.
+        visits: Use what the other visits of a sample's person say too, where there are any.
         force: Replace a file that exists.
 
     Raises:
@@ -110,7 +112,8 @@ def impute(
     shares = Shares()
     with chosen_samples(run, cohort, out) as (model, chosen):
         samples, distances = chosen.samples, Distances(model)
-        asked = Asked(layers, level, far == "abstain", visits)
+        num_visited = with_others(model, samples, visits)
+        asked = Asked(layers, level, far == "abstain", num_visited > 0)
         portions = shares.counted(completed(model, samples, asked, distances))
         if is_mudata:
             require_room(model, samples, asked, out)
@@ -131,10 +134,16 @@ def impute(
     num_samples = len(samples.table)
     values: dict[str, object] = {"out": str(out), "samples": num_samples}
     values |= {"imputed_share": shares.by_layer, "interval": level, "far": distances.far()}
+    values["with_other_visits"] = num_visited
     return Outcome(
         values,
         f"{out}: {num_samples} samples; share of values imputed: {listed}",
-        (*chosen.notices, *distances.notices(DONE[far]), *without_ends(model, asked)),
+        (
+            *chosen.notices,
+            *other_visits_used(num_visited),
+            *distances.notices(DONE[far]),
+            *without_ends(model, asked),
+        ),
     )
 
 

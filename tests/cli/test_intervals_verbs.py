@@ -167,7 +167,8 @@ def test_coverage_of_a_run_is_measured_on_its_test_people(larger):
     result = covered(open_run(larger / "run"))
     table = result.intervals
     assert set(table["layer"]) == {"mg", "mt", "mb"}
-    assert set(table["task"]) == {"values", "layers"}
+    assert set(table["task"]) == {"values", "layers", "revisited"}
+    assert set(table.loc[~table["visits"], "task"]) == {"values", "layers"}
     assert set(table["nominal"]) == {0.8, 0.9, 0.95}
     assert (abs(table["coverage"] - table["nominal"]) < 0.15).all()
     assert ((table["lower"] <= table["coverage"]) & (table["coverage"] <= table["upper"])).all()

@@ -8,6 +8,8 @@ from immo_hpc.analysis.coverage import CoverageResult
 from immo_hpc.analysis.report.figures.imputation import TASKS
 from immo_hpc.analysis.report.tables import Table
 
+_TASKS = {**TASKS, "revisited": "whole layer that another visit has"}
+
 
 def coverage_table(result: CoverageResult, unit: str) -> Table:
     """Measured beside promised coverage of every task and layer, and the width it costs.
@@ -18,10 +20,12 @@ def coverage_table(result: CoverageResult, unit: str) -> Table:
     """
     levels = sorted(result.intervals["nominal"].unique())
     rows = []
-    for (task, layer), own in result.intervals.groupby(["task", "layer"], sort=False):
+    at = ["visits", "task", "layer"]
+    for (visits, task, layer), own in result.intervals.groupby(at, sort=False):
         by_level = own.set_index("nominal")
         cells = [_cell(by_level.loc[level]) for level in levels]
-        rows.append((TASKS.get(str(task), str(task)), str(layer), *cells))
+        words = _TASKS[str(task)] + (" (other visits used)" if visits else "")
+        rows.append((words, str(layer), *cells))
     head = ("hidden", "layer", *(f"promised {level:.0%}" for level in levels))
     note = (
         f"Share of the hidden values of held-out {unit} within their interval, in brackets its "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.data.visits import people, with_visits
+from immo_hpc.data.visits import people, visited, with_visits
 from immo_hpc.errors import CohortError
 from immo_hpc.inference.calibration.calibrated import Calibration
 from immo_hpc.inference.calibration.distance import fit_distance
@@ -18,6 +18,7 @@ from immo_hpc.inference.calibration.hidden import (
     HiddenErrors,
     Mode,
     Task,
+    among,
     hidden_errors,
     wider_task,
 )
@@ -72,7 +73,12 @@ def calibration_of(
         cohorts["visits"] = with_visits(held_out)
     spreads: dict[tuple[Mode, Task, str], Spread] = {}
     for mode, cohort in cohorts.items():
-        for hidden in hidden_errors(model, cohort, seed):
+        # Those who came once are told by the plain ones.
+        is_meant = visited(cohort) if mode == "visits" else np.ones(len(person), dtype=np.bool_)
+        for everyone in hidden_errors(model, cohort, seed):
+            hidden = among(everyone, is_meant)
+            if hidden is None:
+                continue
             # Shapes are learnt without other visits; how wide they are is not.
             shape = shapes.get((wider_task(hidden.task), hidden.layer))
             if shape is not None:

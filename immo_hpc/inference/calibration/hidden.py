@@ -9,7 +9,7 @@ a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -103,6 +103,18 @@ def hidden_errors(model: Foreteller, cohort: PreparedCohort, seed: int) -> Itera
         if name + SUFFIX in everything.layers:
             visited = np.intersect1d(places, everything.layers[name + SUFFIX].rows)
             yield from _whole(model, everything, "revisited", name, visited, (name,))
+
+
+def among(hidden: HiddenErrors, chosen: NDArray[np.bool_]) -> HiddenErrors | None:
+    """The errors of some samples alone; None if there is none of theirs.
+
+    Args:
+        hidden: Errors of a layer.
+        chosen: Which samples, ``(sample,)``.
+    """
+    is_chosen = chosen[hidden.rows]
+    rows, error = hidden.rows[is_chosen], hidden.error[is_chosen]
+    return replace(hidden, rows=rows, error=error) if len(rows) else None
 
 
 def _whole(

@@ -24,7 +24,7 @@ class Fixed:
         width = {"a": 4, "b": 2}[layer]
         ends = np.ones((len(LEVELS), width), dtype=np.float32)
         spread = Spread(-ends, ends, 3, 9)
-        return {"values": spread.at(level), "layers": spread.at(level)}
+        return dict.fromkeys(("values", "layers", "revisited"), spread.at(level))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def test_values_within_their_ends_are_counted():
     test = cohort.take(cohort.indices("test"))
     for name, width in {"a": 4, "b": 2}.items():
         inside = np.abs(test.layers[name].values) <= 1
-        rows = result.intervals.query("task == 'layers' and layer == @name")
+        rows = result.intervals.query("not visits and task == 'layers' and layer == @name")
         assert rows["nominal"].tolist() == [0.8, 0.9, 0.95]
         assert rows["coverage"].to_numpy() == pytest.approx(inside.mean())
         people = inside.reshape(15, 2 * width).mean(axis=1)
@@ -82,6 +82,19 @@ def test_values_within_their_ends_are_counted():
     assert result.to_dict()["far"]["value"] == pytest.approx(5 / 30)
 
 
+def test_with_other_visits_only_those_count_who_have_some():
+    model, cohort = prepared()
+    alone = cohort.samples.index[-1]
+    cohort.samples.loc[alone, cohort.roles.subject] = "once"
+    found = measure_coverage(model, cohort, seed=0).intervals
+    counts = found[found["nominal"] == 0.8].set_index(["visits", "task", "layer"])["num_values"]
+    for task in ("layers", "revisited"):
+        # The last two samples came once each: the one renamed, and whom it left.
+        assert counts[True, task, "a"] == 28 * 4
+    assert counts[False, "layers", "a"] == 30 * 4
+    assert (False, "revisited", "a") not in counts.index
+
+
 def test_without_test_people_it_is_said():
     model, cohort = prepared()
     with pytest.raises(CohortError, match=r"no test sample.*split\.test_fraction"):
@@ -89,15 +102,33 @@ def test_without_test_people_it_is_said():
 
 
 def test_the_page_has_measured_beside_promised():
-    row = {"task": "layers", "layer": "mb", "lower": 0.85, "upper": 0.93, "width": 3.14}
+    row = {
+        "visits": False,
+        "task": "layers",
+        "layer": "mb",
+        "lower": 0.85,
+        "upper": 0.93,
+        "width": 3.14,
+    }
+    other = {**row, "visits": True, "task": "revisited"}
     table = pd.DataFrame(
-        [{**row, "nominal": 0.8, "coverage": 0.79}, {**row, "nominal": 0.9, "coverage": 0.91}]
+        [
+            {**kind, "nominal": nominal, "coverage": nominal + 0.01}
+            for kind in (row, other)
+            for nominal in (0.8, 0.9)
+        ]
     )
     result = CoverageResult(table, Interval(0.012, 0.004, 0.03))
     shown = coverage_table(result, "people")
     assert shown.head == ("hidden", "layer", "promised 80%", "promised 90%")
     assert shown.rows == (
-        ("whole layer", "mb", "79% [85%, 93%], width 3.14", "91% [85%, 93%], width 3.14"),
+        ("whole layer", "mb", "81% [85%, 93%], width 3.14", "91% [85%, 93%], width 3.14"),
+        (
+            "whole layer that another visit has (other visits used)",
+            "mb",
+            "81% [85%, 93%], width 3.14",
+            "91% [85%, 93%], width 3.14",
+        ),
     )
     assert "not about one person" in shown.note
     (sentence,) = coverage_notes(result, "people")

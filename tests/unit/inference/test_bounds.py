@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from immo_hpc.data.visits import with_visits
+from immo_hpc.data.visits import visited, with_visits
 from immo_hpc.errors import RunError, UsageError
 from immo_hpc.inference import TrainedModel, write_imputed
 from immo_hpc.inference.bounds import layer_bounds
@@ -53,18 +53,24 @@ def test_ends_know_whether_another_visit_has_the_layer(calibrated, cohort):
     shown = replace(prepared, layers={**prepared.layers, "mb@visits": visits})
     unit = np.ones(len(features), dtype=np.float32)
     offsets = {
-        task: Offsets(-size * unit, size * unit)
-        for task, size in (("values", 9.0), ("layers", 2.0), ("revisited", 0.5))
+        mode: {
+            task: Offsets(-size * unit, size * unit)
+            for task, size in (("values", 9.0), ("layers", layer), ("revisited", 0.5))
+        }
+        for mode, layer in (("plain", 2.0), ("visits", 1.0))
     }
     z = np.zeros((len(cohort.samples), len(features)), dtype=np.float32)
     values = complete_layer("mb", z, shown, calibrated.preparation, None)[0]
     lower, upper = layer_bounds("mb", z, shown, calibrated.preparation, offsets, values)
     width = np.log1p(upper.to_numpy()) - np.log1p(lower.to_numpy())
-    others = np.setdiff1d(np.arange(len(z)), place)
-    assert (width[place] < 0.5 * width[others]).all()
-    np.testing.assert_allclose(
-        width[others], np.broadcast_to(width[others[0]], width[others].shape)
-    )
+    assert visited(shown).any()
+    once = np.flatnonzero(~visited(shown))
+    known = np.setdiff1d(np.flatnonzero(visited(shown)), place)
+    assert (width[place] < 0.6 * width[known]).all()
+    if len(once):
+        assert (width[known[0]] < 0.6 * width[once]).all()
+    for same in (once, known):
+        np.testing.assert_allclose(width[same], width[same[:1]].repeat(len(same), axis=0))
 
 
 def test_wider_for_higher_levels(calibrated, cohort):

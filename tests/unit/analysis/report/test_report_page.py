@@ -259,7 +259,7 @@ def test_report_is_written_whole_or_not_at_all(make, tmp_path):
 
 
 def test_coverage_of_intervals_stands_with_imputation(make):
-    row = {"task": "values", "layer": EVIL_TAG, "nominal": 0.9, "coverage": 0.88}
+    row = {"visits": False, "task": "values", "layer": EVIL_TAG, "nominal": 0.9, "coverage": 0.88}
     row |= {"lower": 0.8, "upper": 0.9, "width": 2.0}
     coverage = CoverageResult(pd.DataFrame([row]), Interval(0.01, 0.0, 0.02))
     content = make["content"](coverage=coverage)
