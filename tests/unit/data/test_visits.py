@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from immo_hpc.data.cohort import Roles
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
-from immo_hpc.data.visits import people, with_visits, without_visits
+from immo_hpc.data.visits import people, visited, with_visits, without_visits
 
 
 def make(person, seed=0, features=3):
@@ -44,6 +44,26 @@ def test_a_sample_does_not_enter_its_own_row():
     cohort.layers["x"].values[0] += 100
     row = cohort.layers["x"].rows[0]
     np.testing.assert_array_equal(with_visits(cohort).wide(["x@visits"])[row], before[row])
+
+
+@settings(max_examples=30)
+@given(
+    person=st.lists(st.sampled_from(["ann", "bob"]), min_size=1, max_size=8),
+    silent=st.lists(st.booleans(), min_size=8, max_size=8),
+    seed=st.integers(0, 1000),
+)
+def test_who_is_unheard_says_nothing_and_is_told_all_the_same(person, silent, seed):
+    cohort, unheard = make(person, seed), np.array(silent[: len(person)])
+    x, shown = cohort.wide(), with_visits(cohort, unheard=unheard)
+    found = shown.wide(["x@visits"])
+    for row, name in enumerate(person):
+        others = [p for p, who in enumerate(person) if who == name and p != row and not unheard[p]]
+        known = np.isfinite(x[others])
+        expected = np.where(known, x[others], 0).sum(axis=0) / (known.sum(axis=0) + 1)
+        expected[~known.any(axis=0)] = np.nan
+        np.testing.assert_allclose(found[row], expected, atol=1e-6)
+        assert visited(shown)[row] == known.any()
+    assert not visited(cohort).any()
 
 
 def test_one_whose_subject_is_unknown_is_alone():
