@@ -69,6 +69,11 @@ def test_portions_know_all_visits(accompanied, cohort, monkeypatch):
     np.testing.assert_allclose(said, whole, atol=1e-5)
     plain = accompanied.reconstruct(prepared, ["mb"])["mb"]
     assert not np.allclose(plain, whole)
+    silent = prepared_samples(prepared).portions(
+        visits=True, unheard=lambda portion: np.ones(len(portion.samples), dtype=bool)
+    )
+    alone = np.concatenate([accompanied.reconstruct(p.cohort, ["mb"])["mb"] for p in silent])
+    np.testing.assert_allclose(alone, plain, atol=1e-5)
 
 
 def test_shards_give_the_companion_that_memory_gives(trained, cohort, tmp_path):
