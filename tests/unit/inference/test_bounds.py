@@ -67,8 +67,8 @@ def test_ends_know_whether_another_visit_has_the_layer(calibrated, cohort):
     once = np.flatnonzero(~visited(shown))
     known = np.setdiff1d(np.flatnonzero(visited(shown)), place)
     assert (width[place] < 0.6 * width[known]).all()
-    if len(once):
-        assert (width[known[0]] < 0.6 * width[once]).all()
+    assert len(once) > 0
+    assert (width[known[0]] < 0.6 * width[once]).all()
     for same in (once, known):
         np.testing.assert_allclose(width[same], width[same[:1]].repeat(len(same), axis=0))
 
