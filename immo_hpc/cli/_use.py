@@ -62,8 +62,11 @@ def impute(
     ] = "abstain",
     visits: Annotated[
         bool,
-        typer.Option("--visits", help="Use what the other visits of a sample's person say too."),
-    ] = False,
+        typer.Option(
+            "--visits/--no-visits",
+            help="Use what other visits of a sample's person say too, or each sample by itself.",
+        ),
+    ] = True,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:

@@ -20,7 +20,7 @@ from immo_hpc.companion.rules import Mode, Rules, Task
 from immo_hpc.companion.values import ValueRegression, fit_values
 from immo_hpc.companion.weights import Weight
 from immo_hpc.data.prepared import PreparedCohort
-from immo_hpc.data.visits import SUFFIX, is_visits, with_visits, without_visits
+from immo_hpc.data.visits import SUFFIX, is_visits, visited, with_visits, without_visits
 
 Table = NDArray[np.float32]
 Foreteller = LayerProcess | CarriedProcess | ValueRegression | CarriedRegression
@@ -68,23 +68,23 @@ class Companion:
             ``(sample, feature)``, float32, z-scores. Values that were measured are left as
             ``network`` has them.
         """
-        layer, mode = cohort.layers[name], self.mode_of(cohort)
+        layer, alone = cohort.layers[name], without_visits(cohort)
         shape = (len(cohort.samples), len(layer.features))
         result = np.zeros(shape, dtype=np.float32) if network is None else network.copy()
         absent = np.setdiff1d(np.arange(len(cohort.samples)), layer.rows)
-        if mode == "visits" and name in self.rules["visits"].revisited:
-            visited = np.isin(absent, cohort.layers[name + SUFFIX].rows)
-            self._mix("visits", "revisited", cohort, name, absent[visited], result)
-            absent = absent[~visited]
-        self._mix(mode, "layers", cohort, name, absent, result)
         partial = layer.rows[np.isnan(layer.values).any(axis=1)]
-        if mode == "visits":
-            # People with one visit are told of as if nobody had more.
-            visited = np.isin(partial, cohort.layers[name + SUFFIX].rows)
-            self._mix("visits", "values", cohort, name, partial[visited], result)
-            self._mix("plain", "values", without_visits(cohort), name, partial[~visited], result)
-        else:
-            self._mix("plain", "values", without_visits(cohort), name, partial, result)
+        # People with one visit are told of as if nobody had more.
+        if self.mode_of(cohort) == "visits":
+            has_layer = np.isin(np.arange(len(cohort.samples)), cohort.layers[name + SUFFIX].rows)
+            is_visited = visited(cohort)
+            if name in self.rules["visits"].revisited:
+                self._mix("visits", "revisited", cohort, name, absent[has_layer[absent]], result)
+                absent = absent[~has_layer[absent]]
+            self._mix("visits", "layers", cohort, name, absent[is_visited[absent]], result)
+            self._mix("visits", "values", cohort, name, partial[has_layer[partial]], result)
+            absent, partial = absent[~is_visited[absent]], partial[~has_layer[partial]]
+        self._mix("plain", "layers", alone, name, absent, result)
+        self._mix("plain", "values", alone, name, partial, result)
         return result
 
     def _mix(

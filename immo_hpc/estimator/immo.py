@@ -226,7 +226,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         check_is_fitted(self)
         return np.array(self.model_.latent_names, dtype=object)
 
-    def impute(self, X: Any, *, return_mask: bool = False, visits: bool = False) -> Any:
+    def impute(self, X: Any, *, return_mask: bool = False, visits: bool = True) -> Any:
         """Complete layers for every sample, in the units of ``X``.
 
         Measured values come back exactly as they were. Features that the model left out when
@@ -257,7 +257,7 @@ class IMMO(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn ha
         return values, widened(result.imputed, X) if wide else result.imputed
 
     def impute_interval(
-        self, X: Any, level: float = 0.9, *, visits: bool = False
+        self, X: Any, level: float = 0.9, *, visits: bool = True
     ) -> tuple[Any, Any]:
         """Intervals around what `impute` gives, in the units of ``X``.
 

@@ -78,7 +78,10 @@ def other_visits_used(num_samples: int) -> tuple[str, ...]:
     """A sentence that other visits were looked at, if they were."""
     if not num_samples:
         return ()
-    return (f"what other visits of their person say was used for {num_samples} samples, as asked.",)
+    return (
+        f"of {num_samples} samples what other visits of their person say was used too "
+        "(--no-visits: each sample by itself).",
+    )
 
 
 def without_ends(model: TrainedModel, asked: Asked) -> tuple[str, ...]:

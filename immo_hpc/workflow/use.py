@@ -75,7 +75,7 @@ def impute(
     table_format: str = "parquet",
     level: float | None = None,
     far: str = "abstain",
-    visits: bool = False,
+    visits: bool = True,
     force: bool = False,
 ) -> Outcome:
     """Write complete layers in original units, and beside them what in them was imputed.

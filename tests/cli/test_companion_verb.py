@@ -64,9 +64,9 @@ def test_impute_is_nearer_to_the_truth_with_it(immo, two_runs):
     truth = hidden_cohort(two_runs)
     errors = {}
     for name, run, more in (
-        ("both", "both", []),
+        ("both", "both", ["--no-visits"]),
         ("network", "network", []),
-        ("visits", "both", ["--visits"]),
+        ("visits", "both", []),
     ):
         out = two_runs / f"imputed-{name}"
         asked = ["--out", out, "--layers", "mb", *more]

@@ -1,6 +1,7 @@
 """Intervals, distances and calibration, as a user types it."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -31,7 +32,7 @@ def tables(folder, name):
 
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory, tiny):
-    """A simulated cohort of 40 people with 200 samples, trained on for a moment."""
+    """A simulated cohort of 40 people with 329 samples, trained on for a moment."""
     folder = tmp_path_factory.mktemp("larger")
     commands = (
         ["simulate", folder / "cohort", "--subjects", 40, "--visits", 8, "--seed", 3],
@@ -52,6 +53,7 @@ def test_training_calibrates_and_impute_writes_ends(immo, larger, tmp_path):
         immo("impute", larger / "run", "--interval", 0.9, "-o", tmp_path / "out", "--json")
     )
     assert json.loads(out)["interval"] == 0.9
+    assert json.loads(out)["with_other_visits"] == 329
     for name in ("mg", "mt", "mb"):
         found = tables(tmp_path / "out", name)
         values, imputed = found["values"].to_numpy(), found["imputed"].to_numpy()
@@ -85,6 +87,7 @@ def test_far_samples_are_left_missing_unless_kept(immo, larger, tmp_path):
     spoilt = spoil(larger / "cohort", tmp_path / "new", 5)
     run = larger / "run"
     out, err = done(immo("impute", run, tmp_path / "new", "-o", tmp_path / "out", "--json"))
+    assert re.search(r"of 329 samples what other visits .* \(--no-visits", err)
     assert json.loads(out)["far"] >= 5
     assert "far from the training data" in err
     assert "left missing (--far keep imputes it)" in err

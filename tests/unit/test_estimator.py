@@ -520,7 +520,7 @@ def test_imputed_values_lie_in_their_intervals(wide):
         assert end.index.equals(wide.index)
         assert end.where(~imputed).equals(values.where(~imputed))
     assert ((lower <= values) & (values <= upper)).all(axis=None)
-    values, others = immo.impute(wide, visits=True), immo.impute_interval(wide, 0.8, visits=True)
+    values, others = immo.impute(wide, visits=False), immo.impute_interval(wide, 0.8, visits=False)
     assert ((others[0] <= values) & (values <= others[1])).all(axis=None)
     tables = immo.impute_interval(as_tables(wide), 0.8)
     assert [set(table) for table in tables] == [{"mg", "mb", "cl"}] * 2

@@ -33,5 +33,6 @@ def test_other_visits_complete_what_features_cannot(stable):
         for visits in (False, True)
     }
     assert errors[True] < 0.4 * errors[False]
+    pd.testing.assert_frame_equal(immo.impute(new)["x"], immo.impute(new, visits=True)["x"])
     alone = IMMO(**small, companion=False, random_state=0, num_threads=1)
     assert alone.fit(stable.take(np.arange(80))).model_.companion is None

@@ -90,6 +90,14 @@ def test_one_visit_gets_the_plain_answer(parts):
         said = companion.blended(with_visits(single), name, None)
         partial = single.layers[name].rows
         np.testing.assert_array_equal(said[partial], companion.blended(single, name, None)[partial])
+    # Nor does it matter who else is there, or what is missing.
+    mixed = shown.take(np.concatenate([np.arange(12), np.arange(12, len(shown.samples), 3)]))
+    once = np.arange(12, len(mixed.samples))
+    for name in mixed.layers:
+        for cohort in (mixed, mixed.without(name)):
+            said = companion.blended(with_visits(cohort), name, None)
+            alone = companion.blended(cohort, name, None)
+            np.testing.assert_allclose(said[once], alone[once], atol=1e-5)
     several = companion.blended(with_visits(shown), "a", None)
     assert not np.allclose(several, companion.blended(shown, "a", None))
 
