@@ -49,6 +49,8 @@ def compare(
     label: options.Label = None,
     subject: options.Subject = None,
     positive: options.Positive = None,
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
     config: options.ConfigFile = None,
     recipe: options.Recipe = "default",
     assign: options.Assignments = None,
@@ -72,7 +74,7 @@ def compare(
         cohort,
         out,
         load_config(config, recipe=recipe, assignments=options.with_seed(assign, seed)),
-        CohortOptions(options.names(layers), label, subject, positive),
+        CohortOptions(options.names(layers), label, subject, positive, time, time_unit),
         Asked(
             options.names(methods),
             options.names(tasks),

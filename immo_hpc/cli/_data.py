@@ -34,6 +34,8 @@ def validate(
     label: options.Label = None,
     subject: options.Subject = None,
     positive: options.Positive = None,
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
     work: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +55,7 @@ def validate(
     from immo_hpc.workflow.prepare import CohortOptions
     from immo_hpc.workflow.prepare import validate as run
 
-    said = CohortOptions(options.names(layers), label, subject, positive)
+    said = CohortOptions(options.names(layers), label, subject, positive, time, time_unit)
     summary = run(cohort, said, work)
     notes(summary.notices)
     emit(as_json, summary.to_dict(), render_summary(summary))
@@ -75,6 +77,8 @@ def prepare(
     label: options.Label = None,
     subject: options.Subject = None,
     positive: options.Positive = None,
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
     config: options.ConfigFile = None,
     recipe: options.Recipe = "default",
     assign: options.Assignments = None,
@@ -111,7 +115,7 @@ def prepare(
         cohorts,
         shards,
         settings,
-        CohortOptions(options.names(layers), label, subject, positive),
+        CohortOptions(options.names(layers), label, subject, positive, time, time_unit),
         stored=shard_format(dtype, rows_per_shard),
         workers=workers,
         work=work,

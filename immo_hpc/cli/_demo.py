@@ -21,6 +21,8 @@ def demo(
     label: options.Label = None,
     subject: options.Subject = None,
     positive: options.Positive = None,
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
     config: options.ConfigFile = None,
     recipe: options.Recipe = "default",
     assign: options.Assignments = None,
@@ -41,7 +43,7 @@ def demo(
             out,
             cohort,
             settings,
-            CohortOptions(options.names(layers), label, subject, positive),
+            CohortOptions(options.names(layers), label, subject, positive, time, time_unit),
             on_epoch=show,
             say=status,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +25,14 @@ Layers = Annotated[
 Label = Annotated[str | None, typer.Option("--label", help="Label column of the sample table.")]
 Subject = Annotated[
     str | None, typer.Option("--subject", help="Column that names the person of each sample.")
+]
+Time = Annotated[
+    str | None,
+    typer.Option("--time", help="Column that says when a sample was taken: numbers or ISO dates."),
+]
+TimeUnit = Annotated[
+    Literal["hours", "days", "weeks", "months", "years"] | None,
+    typer.Option("--time-unit", help="What the numbers of --time count; days if not given."),
 ]
 Positive = Annotated[
     str | None, typer.Option("--positive", help="Label value that counts as 1 of two.")

@@ -108,6 +108,8 @@ def append(
     layers: options.Layers = None,
     label: options.Label = None,
     subject: options.Subject = None,
+    time: options.Time = None,
+    time_unit: options.TimeUnit = None,
     skip_known: Annotated[
         bool, typer.Option("--skip-known", help="Leave out what the set has already.")
     ] = False,
@@ -132,7 +134,7 @@ def append(
     outcome = run(
         folder,
         cohorts,
-        CohortOptions(options.names(layers), label, subject),
+        CohortOptions(options.names(layers), label, subject, time=time, time_unit=time_unit),
         skip_known=skip_known,
         add_features=add_features,
         drift=drift,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from immo_hpc.data.cohort import Roles, sample_uid
+from immo_hpc.data.cohort import Roles, days_of, sample_uid
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.visits import people
 
@@ -20,7 +20,7 @@ MOST_BYTES = 512 << 20
 VALUE_BYTES = 2
 
 _LARGEST = 6e4  # float16 holds no more.
-SUBJECT = "subject"
+SUBJECT, DAYS = "subject", "days"
 
 
 def chosen_people(
@@ -66,13 +66,33 @@ def rounded(cohort: PreparedCohort) -> PreparedCohort:
 
 
 def nameless(cohort: PreparedCohort) -> PreparedCohort:
-    """The samples with numbers for names: their subjects are all that the table holds."""
+    """The samples with numbers for names: of their table, who and when is kept.
+
+    When is the days since the first sample of the subject; NaN if it is not known.
+    """
     code = np.unique(people(cohort.samples, cohort.roles), return_inverse=True)[1].ravel()
-    return replace(cohort, samples=numbered(code), roles=Roles(subject=SUBJECT))
+    days = None
+    if cohort.roles.time is not None:
+        taken = pd.Series(days_of(cohort.samples, cohort.roles))
+        days = np.asarray(taken - taken.groupby(code).transform("min"), dtype=np.float64)
+    samples, roles = numbered(code, days)
+    return replace(cohort, samples=samples, roles=roles)
 
 
-def numbered(subject: NDArray[np.int64]) -> pd.DataFrame:
-    """The sample table of `nameless`, from the number of each sample's subject."""
+def numbered(
+    subject: NDArray[np.int64], days: NDArray[np.float64] | None
+) -> tuple[pd.DataFrame, Roles]:
+    """The sample table of `nameless` and the meaning of its columns.
+
+    Args:
+        subject: Number of each sample's subject, ``(sample,)``.
+        days: When each was taken, ``(sample,)``, NaN where unknown; None: no such column.
+    """
     index = pd.Index([f"reference {number}" for number in range(len(subject))], name="sample_id")
     # Of one width, so that text is in the order of the numbers.
-    return pd.DataFrame({SUBJECT: [f"{number:09d}" for number in subject.tolist()]}, index=index)
+    columns: dict[str, object] = {SUBJECT: [f"{number:09d}" for number in subject.tolist()]}
+    if days is not None:
+        columns[DAYS] = days
+    return pd.DataFrame(columns, index=index), Roles(
+        subject=SUBJECT, time=DAYS if DAYS in columns else None
+    )

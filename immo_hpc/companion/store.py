@@ -1,7 +1,7 @@
 """A companion as two files: arrays as safetensors, the rest as JSON. Nothing is a pickle.
 
 The arrays are prepared values of training samples. Names of samples and subjects are not
-kept; subjects are numbered.
+kept; subjects are numbered, and days count from the first sample of each.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from safetensors.numpy import load_file, save
 
 from immo_hpc.companion.companion import Companion
 from immo_hpc.companion.layers import LayerSetting
-from immo_hpc.companion.reference import SUBJECT, numbered
+from immo_hpc.companion.reference import numbered
 from immo_hpc.companion.rules import Rules
 from immo_hpc.companion.values import ValueSetting
 from immo_hpc.companion.weights import Weight
-from immo_hpc.data.cohort import Roles
+from immo_hpc.data.cohort import days_of
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.visits import people
 from immo_hpc.errors import RunError
@@ -50,6 +50,8 @@ def save_companion(folder: Path, companion: Companion) -> None:
         "subject": subject.astype(np.int64),
         "side": np.array([_SIDES.index(str(side)) for side in reference.split], dtype=np.uint8),
     }
+    if reference.roles.time is not None:
+        arrays["days"] = days_of(reference.samples, reference.roles)
     for name, layer in reference.layers.items():
         arrays[f"values.{name}"] = layer.values.astype(np.float16)
         arrays[f"rows.{name}"] = layer.rows
@@ -127,7 +129,11 @@ def _rules(found: Mapping[str, Any]) -> Rules:
 def _reference(
     arrays: Mapping[str, NDArray[Any]], features: Mapping[str, Sequence[str]]
 ) -> PreparedCohort:
-    subject = arrays["subject"]
+    # Only one of a cohort with times has days.
+    subject, days = arrays["subject"], arrays.get("days")
+    if days is not None and days.shape != subject.shape:
+        message = f"days {days.shape} for {len(subject)} samples"
+        raise ValueError(message)
     layers = {}
     for name, names in features.items():
         values, rows = arrays[f"values.{name}"].astype(np.float32), arrays[f"rows.{name}"]
@@ -137,4 +143,5 @@ def _reference(
         ones = np.ones(len(rows), dtype=np.float32)
         layers[name] = PreparedLayer(name, tuple(names), values, rows, ones)
     split = np.array(_SIDES)[arrays["side"]]
-    return PreparedCohort(numbered(subject), layers, Roles(subject=SUBJECT), split)
+    samples, roles = numbered(subject, days)
+    return PreparedCohort(samples, layers, roles, split)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from immo_hpc.config import LayerKind
 from immo_hpc.data.blocks import on_disk
 from immo_hpc.data.matrices import gather
+from immo_hpc.data.times import TimeUnit, as_days
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Roles:
         subject: Column naming the person a sample was taken from, if any.
         batch: Column of the site or batch, if any.
         covariates: Further columns of interest.
+        time: Column saying when a sample was taken, if any: numbers, or ISO dates.
+        time_unit: What these numbers count.
     """
 
     label: str | None = None
@@ -58,6 +61,14 @@ class Roles:
     subject: str | None = None
     batch: str | None = None
     covariates: tuple[str, ...] = ()
+    time: str | None = None
+    time_unit: TimeUnit = "days"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns with a meaning, each once."""
+        named = (self.label, self.subject, self.batch, *self.covariates, self.time)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,13 @@ def subjects_of(samples: pd.DataFrame, roles: Roles) -> pd.Series:
     if roles.subject is None:
         return pd.Series(samples.index, index=samples.index, dtype=object)
     return samples[roles.subject]
+
+
+def days_of(samples: pd.DataFrame, roles: Roles) -> NDArray[np.float64]:
+    """When each sample was taken, ``(sample,)``, days, NaN where unknown (`as_days`)."""
+    if roles.time is None:
+        return np.full(len(samples), np.nan)
+    return as_days(samples[roles.time], roles.time_unit)
 
 
 def measured_table(num_samples: int, rows: Sequence[NDArray[np.int64]]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from immo_hpc.config import LayerKind
+from immo_hpc.data.times import TimeUnit
 from immo_hpc.errors import CohortError
 
 FILE_NAMES = ("cohort.yaml", "cohort.yml")
@@ -74,6 +75,12 @@ class CohortDescription(_Section):
     subject: str | None = Field(None, description="Column naming the person.")
     batch: str | None = Field(None, description="Column naming the site or batch.")
     covariates: tuple[str, ...] = Field((), description="Further columns of interest.")
+    time: str | None = Field(
+        None, description="Column saying when a sample was taken: numbers or ISO dates."
+    )
+    time_unit: TimeUnit | None = Field(
+        None, description="What the numbers in the column of times count; days if absent."
+    )
     unlabelled: tuple[str, ...] = Field((), description="Further label values meaning 'no label'.")
     unmeasured: Literal["error", "drop"] = Field(
         "error", description="What to do with samples that no layer was measured in."

@@ -60,6 +60,8 @@ def cohort_from_frames(
             "subject": meant.subject,
             "batch": meant.batch,
             "covariates": meant.covariates,
+            "time": meant.time,
+            "time_unit": meant.time_unit,
             "unlabelled": unlabelled,
             "unmeasured": unmeasured,
         },

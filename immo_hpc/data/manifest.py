@@ -87,7 +87,7 @@ class Manifest:
         features: Feature names of each layer, in the order of the values.
         dtype: Type of the stored values.
         columns: Arrow type, as text, of each column of the sample table.
-        roles: Which of those columns is label, subject, batch or covariate.
+        roles: Which of those columns is label, subject, batch, covariate or time.
         shards: The files, in the order of their samples.
         patterns: Histogram of the sets of measured layers, largest first.
         splits: Samples on each side of the split; empty if the cohort was not split.
@@ -148,6 +148,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     content = {"format": FORMAT, "version": VERSION} | _adapter().dump_python(manifest)
     if not manifest.history:
         del content["history"]
+    if manifest.roles.time is None:
+        del content["roles"]["time"], content["roles"]["time_unit"]
     try:
         content[_CHECKSUM] = hashlib.sha256(_canonical(content)).hexdigest()
     except (TypeError, ValueError) as error:

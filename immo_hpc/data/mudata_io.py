@@ -68,6 +68,8 @@ def cohort_to_mudata(cohort: Cohort, latent: NDArray[np.float32] | None = None) 
     for column in cohort.samples.columns:
         mdata.obs[column] = cohort.samples[column].set_axis(ids).reindex(names)
     roles = {key: value for key, value in asdict(cohort.roles).items() if value}
+    if cohort.roles.time is None:
+        del roles["time_unit"]
     if "covariates" in roles:
         roles["covariates"] = np.asarray(roles["covariates"], dtype=object)
     mdata.uns[ROLES_KEY] = roles

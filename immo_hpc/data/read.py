@@ -15,6 +15,7 @@ from immo_hpc.data.several import read_united
 from immo_hpc.data.sources import all_layers, open_source
 from immo_hpc.data.streams import held
 from immo_hpc.data.tables import Table
+from immo_hpc.data.times import TimeUnit
 from immo_hpc.errors import UsageError
 
 
@@ -25,6 +26,8 @@ def read_cohort(
     label: str | None = None,
     subject: str | None = None,
     positive: str | None = None,
+    time: str | None = None,
+    time_unit: TimeUnit | None = None,
     scratch: Path | None = None,
 ) -> Cohort:
     """Read a cohort; what was guessed, left out or put right stands in its notices.
@@ -38,6 +41,8 @@ def read_cohort(
         label: Column of the sample table to classify, over that of ``cohort.yaml``.
         subject: Column naming the person, over that of ``cohort.yaml``.
         positive: Label value that counts as 1, over that of ``cohort.yaml``.
+        time: Column saying when a sample was taken, over that of ``cohort.yaml``.
+        time_unit: What its numbers count, over that of ``cohort.yaml``; else days.
         scratch: Folder for cohorts larger than memory: tables are read block by block into
             files there, and the layers' values are read-only ``np.memmap`` of them. Files that
             are there already are used; processes that share the folder share the work.
@@ -50,7 +55,14 @@ def read_cohort(
         OutputError: If ``scratch`` cannot be written, or the disk is full.
     """
     return read_cohorts(
-        [path], layers=layers, label=label, subject=subject, positive=positive, scratch=scratch
+        [path],
+        layers=layers,
+        label=label,
+        subject=subject,
+        positive=positive,
+        time=time,
+        time_unit=time_unit,
+        scratch=scratch,
     )
 
 
@@ -61,6 +73,8 @@ def read_cohorts(
     label: str | None = None,
     subject: str | None = None,
     positive: str | None = None,
+    time: str | None = None,
+    time_unit: TimeUnit | None = None,
     scratch: Path | None = None,
 ) -> Cohort:
     """Read several places that together hold one cohort, such as sites or monthly batches.
@@ -75,6 +89,8 @@ def read_cohorts(
         label: As for `read_cohort`.
         subject: As for `read_cohort`.
         positive: As for `read_cohort`.
+        time: As for `read_cohort`.
+        time_unit: As for `read_cohort`.
         scratch: As for `read_cohort`.
 
     Returns:
@@ -90,7 +106,14 @@ def read_cohorts(
         message = "cohorts: expected at least one folder or file, found none. Name one."
         raise UsageError(message)
     scratch = None if scratch is None else Path(scratch)
-    spoken = partial(_overridden, label=label, subject=subject, positive=positive)
+    spoken = partial(
+        _overridden,
+        label=label,
+        subject=subject,
+        positive=positive,
+        time=time,
+        time_unit=time_unit,
+    )
     with ExitStack() as stack:
         if len(paths) > 1:
             return read_united([Path(path) for path in paths], spoken, layers, scratch, stack)
@@ -119,6 +142,8 @@ def _overridden(
     label: str | None,
     subject: str | None,
     positive: str | None,
+    time: str | None,
+    time_unit: TimeUnit | None,
     layers: Sequence[str] | None = None,
 ) -> CohortDescription:
     changes: dict[str, object] = {}
@@ -133,4 +158,9 @@ def _overridden(
         changes["subject"] = subject
     if positive is not None:
         changes["positive"] = str(positive)
+    if time is not None and time != description.time:
+        # A unit belongs to the column it was named for.
+        changes |= {"time": time, "time_unit": None}
+    if time_unit is not None:
+        changes["time_unit"] = time_unit
     return description.model_copy(update=changes)

@@ -7,16 +7,17 @@ text and reading it back changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from immo_hpc.data.check import choices, examples, require_unique
-from immo_hpc.data.cohort import Roles
+from immo_hpc.data.cohort import Cohort, Roles
 from immo_hpc.data.description import CohortDescription
 from immo_hpc.data.parquet_table import id_texts, opened_parquet
 from immo_hpc.data.tables import (
@@ -30,6 +31,7 @@ from immo_hpc.data.tables import (
 )
 from immo_hpc.data.text_cells import ragged_message
 from immo_hpc.data.text_table import text_rows
+from immo_hpc.data.times import TimeUnit, as_days
 from immo_hpc.errors import CohortError
 
 SAMPLES = "samples"
@@ -107,7 +109,37 @@ def settle_samples(frame: pd.DataFrame, description: CohortDescription, where: s
         notices += _blank_labels(settled, roles.label, description.unlabelled, where)
     if roles.subject is not None:
         notices += _own_subjects(settled, roles.subject, where)
+    if roles.time is not None:
+        _require_times(settled[roles.time], roles.time_unit, where)
     return SampleTable(settled, _matched_positive(roles, settled), tuple(notices))
+
+
+def with_known_roles(cohort: Cohort, known: Roles) -> Cohort:
+    """A new cohort whose columns say who and when if they did so in the cohort of a training.
+
+    Args:
+        cohort: A cohort; what it says itself is left as it is.
+        known: Meaning of the columns in the training cohort.
+
+    Raises:
+        CohortError: If the column of times holds something else.
+    """
+    samples, roles, notices = cohort.samples, cohort.roles, list(cohort.notices)
+    where = "sample table"
+    subject, time = known.subject, known.time
+    if roles.subject is None and subject in samples.columns and subject != roles.label:
+        samples = samples.assign(**{str(subject): as_text(samples[subject])})
+        roles = replace(roles, subject=subject)
+        notices.append(f"{where}: column '{subject}' is taken as the subject, as in training.")
+        notices += _own_subjects(samples, str(subject), where)
+    if roles.time is None and time in samples.columns:
+        roles = replace(roles, time=time, time_unit=known.time_unit)
+        _require_times(samples[time], roles.time_unit, where)
+        notices.append(
+            f"{where}: column '{time}' is taken as the time of each sample, in {roles.time_unit}, "
+            "as in training."
+        )
+    return replace(cohort, samples=samples, roles=roles, notices=tuple(notices))
 
 
 def as_text(series: pd.Series) -> pd.Series:
@@ -148,6 +180,7 @@ def _roles(
         "label": description.label,
         "subject": description.subject,
         "batch": description.batch,
+        "time": description.time,
         **{f"covariates: {name}": name for name in description.covariates},
     }
     for role, name in named.items():
@@ -169,7 +202,13 @@ def _roles(
         subject = DEFAULT_SUBJECT
         notices.append(f"{where}: column '{subject}' is taken as the subject of each sample.")
     roles = Roles(
-        description.label, description.positive, subject, description.batch, description.covariates
+        description.label,
+        description.positive,
+        subject,
+        description.batch,
+        description.covariates,
+        description.time,
+        description.time_unit or "days",
     )
     return roles, notices
 
@@ -230,6 +269,19 @@ def _own_subjects(frame: pd.DataFrame, subject: str, where: str) -> list[str]:
     ]
 
 
+def _require_times(column: pd.Series, unit: TimeUnit, where: str) -> None:
+    is_wrong = column.notna().to_numpy() & np.isnan(as_days(column, unit))
+    if not is_wrong.any():
+        return
+    wrong = column[is_wrong]
+    message = (
+        f"{where}, column '{column.name}' (time): expected numbers or ISO dates such as "
+        f"2015-03-02, found '{wrong.iloc[0]}' (samples {examples(wrong.index)}). Leave out what "
+        "is not known, or name another column."
+    )
+    raise CohortError(message)
+
+
 def _matched_positive(roles: Roles, frame: pd.DataFrame) -> Roles:
     """Let ``positive: 1`` mean the label text '1.0' where that is how it is written."""
     if roles.label is None or roles.positive is None:
@@ -239,7 +291,7 @@ def _matched_positive(roles: Roles, frame: pd.DataFrame) -> Roles:
         return roles
     for text in values:
         if _is_same_number(text, roles.positive):
-            return Roles(roles.label, text, roles.subject, roles.batch, roles.covariates)
+            return replace(roles, positive=text)
     return roles
 
 

@@ -82,7 +82,7 @@ def joined_descriptions(sources: Sequence[Source]) -> CohortDescription:
         CohortError: If two say different things.
     """
     said: dict[str, Any] = {}
-    for role in ("label", "positive", "subject", "batch", "covariates"):
+    for role in ("label", "positive", "subject", "batch", "covariates", "time", "time_unit"):
         said[role] = _agreed(sources, role, _of_role(role))
     said["covariates"] = said["covariates"] or ()
     descriptions = [source.description for source in sources]

@@ -1,7 +1,8 @@
 """What the other visits of a person say of a sample, as layers of their own.
 
-Beside each layer stands one more, named as it with `SUFFIX`: for every sample the mean of
-the layer over the *other* samples of the same subject, drawn toward 0, the training mean.
+Beside each layer stands one more, named as it with `SUFFIX`: for every sample what the *other*
+samples of the same subject foretell, their mean drawn toward 0, the training mean. Where it is
+known when samples were taken, those close in time count more (`immo_hpc.data.visit_times`).
 A person with one visit has no row there, so all that is said without visits stays as it was.
 """
 
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from immo_hpc.data.cohort import Roles, subjects_of
+from immo_hpc.data.cohort import Roles, days_of, subjects_of
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
+from immo_hpc.data.visit_times import near_in_time, of_others
 
 SUFFIX = "@visits"
 # One visit counts half, as if the differences between people and between visits were alike.
@@ -42,11 +44,15 @@ def with_visits(
         ([0, 1], [1.5, 0.5])
     """
     subject = np.unique(people(cohort.samples, cohort.roles), return_inverse=True)[1].ravel()
+    days = None if cohort.roles.time is None else days_of(cohort.samples, cohort.roles)
+    groups = [] if days is None else near_in_time(subject, days)
     layers = dict(cohort.layers)
     for name, layer in cohort.layers.items():
         is_heard = np.ones(len(layer.rows), bool) if unheard is None else ~unheard[layer.rows]
-        num = int(subject.max(initial=-1)) + 1
-        layers[name + SUFFIX] = _visits_of(layer, subject, num, is_heard)
+        if days is None:
+            layers[name + SUFFIX] = _mean_of_others(layer, subject, is_heard)
+        else:
+            layers[name + SUFFIX] = _timed(layer, groups, days, is_heard)
     return replace(cohort, layers=layers)
 
 
@@ -105,13 +111,13 @@ def with_other_visits(person: NDArray[np.str_], places: NDArray[np.int64]) -> ND
     return np.flatnonzero(np.isin(person, np.unique(person[places]))).astype(np.int64)
 
 
-def _visits_of(
-    layer: PreparedLayer, subject: NDArray[np.int64], num: int, is_heard: NDArray[np.bool_]
+def _mean_of_others(
+    layer: PreparedLayer, subject: NDArray[np.int64], is_heard: NDArray[np.bool_]
 ) -> PreparedLayer:
     is_known = np.isfinite(layer.values) & is_heard[:, None]
     known = np.where(is_known, layer.values, 0).astype(np.float64)
     # By subject and feature; samples in order, so that a subject's sum is always the same.
-    total, count = np.zeros((2, num, layer.values.shape[1]))
+    total, count = np.zeros((2, int(subject.max(initial=-1)) + 1, layer.values.shape[1]))
     np.add.at(total, subject[layer.rows], known)
     np.add.at(count, subject[layer.rows], is_known)
     total, count = total[subject], count[subject]
@@ -119,6 +125,34 @@ def _visits_of(
     count[layer.rows] -= is_known
     mean = np.where(count > 0, total / (count + _PRIOR_VISITS), np.nan).astype(np.float32)
     rows = np.flatnonzero((count > 0).any(axis=1)).astype(np.int64)
-    return PreparedLayer(
-        layer.name + SUFFIX, layer.features, mean[rows], rows, np.ones(len(rows), dtype=np.float32)
-    )
+    return _visits_layer(layer, mean[rows], rows)
+
+
+def _timed(
+    layer: PreparedLayer,
+    groups: list[NDArray[np.int64]],
+    days: NDArray[np.float64],
+    is_heard: NDArray[np.bool_],
+) -> PreparedLayer:
+    num_features = len(layer.features)
+    place = np.full(len(days), -1)
+    place[layer.rows[is_heard]] = np.flatnonzero(is_heard)
+    values, rows = [np.empty((0, num_features), np.float32)], [np.empty(0, dtype=np.int64)]
+    for samples in groups:
+        own = np.full((len(samples), num_features), np.nan)
+        has_row = place[samples] >= 0
+        own[has_row] = layer.values[place[samples[has_row]]]
+        found = of_others(own, days[samples])
+        is_told = np.isfinite(found).any(axis=1)
+        values.append(found[is_told].astype(np.float32))
+        rows.append(samples[is_told])
+    everyone = np.concatenate(rows)
+    order = np.argsort(everyone)
+    return _visits_layer(layer, np.concatenate(values)[order], everyone[order])
+
+
+def _visits_layer(
+    layer: PreparedLayer, values: NDArray[np.float32], rows: NDArray[np.int64]
+) -> PreparedLayer:
+    ones = np.ones(len(rows), dtype=np.float32)
+    return PreparedLayer(layer.name + SUFFIX, layer.features, values, rows, ones)

@@ -62,5 +62,7 @@ def _described(cohort: Cohort) -> dict[str, object]:
         "subject": roles.subject,
         "batch": roles.batch,
         "covariates": list(roles.covariates),
+        "time": roles.time,
+        "time_unit": roles.time_unit if roles.time else None,
     }
     return {key: value for key, value in content.items() if value}

@@ -123,7 +123,7 @@ def new_samples(model: TrainedModel, cohort: Cohort) -> Samples:
 
     def read(places: NDArray[np.int64]) -> Portion:
         part = cohort.take(places)
-        return Portion(model.preparation.apply(part), part)
+        return Portion(model.timed(model.preparation.apply(part)), part)
 
     outline = model.preparation.outline(cohort)
     num_features = sum(map(len, model.layers.values()))

@@ -153,9 +153,18 @@ class TrainedModel:
             CohortError: If a sample has no measured value in any of the model's layers, or a
                 layer holds values that its kind does not allow.
         """
-        prepared = self.preparation.apply(cohort)
+        prepared = self.timed(self.preparation.apply(cohort))
         require_measured(prepared.sample_ids, prepared.measured(), list(self.layers))
         return prepared
+
+    def timed(self, cohort: PreparedCohort) -> PreparedCohort:
+        """The samples, without times if the model was fitted without.
+
+        Other visits then count alike, as they did when it was fitted and calibrated.
+        """
+        if self.roles.time is not None or cohort.roles.time is None:
+            return cohort
+        return replace(cohort, roles=replace(cohort.roles, time=None))
 
     def embed(self, cohort: PreparedCohort) -> NDArray[np.float32]:
         """Latent of every sample, ``(sample, latent)``, float32, in the samples' order."""

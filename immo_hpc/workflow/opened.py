@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.manifest import Manifest, read_manifest
 from immo_hpc.data.prepared import PreparedCohort
 from immo_hpc.data.read import read_cohort
+from immo_hpc.data.sample_table import with_known_roles
 from immo_hpc.data.stream import ShardIndex
 from immo_hpc.errors import RunError
 from immo_hpc.inference import (
@@ -142,6 +144,10 @@ def chosen_samples(
 @contextmanager
 def new_cohort(model: TrainedModel, cohort: Path, out: Path) -> Iterator[Chosen]:
     """The samples of a cohort in original units, for a model; see `chosen_samples`."""
-    with opened_cohort(cohort, out, lambda scratch: read_cohort(cohort, scratch=scratch)) as raw:
+
+    def read(scratch: Path | None) -> Cohort:
+        return with_known_roles(read_cohort(cohort, scratch=scratch), model.roles)
+
+    with opened_cohort(cohort, out, read) as raw:
         notices = (*raw.notices, *model.notices(raw))
         yield Chosen(new_samples(model, raw), notices)

@@ -18,6 +18,7 @@ from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.read import read_cohorts
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
 from immo_hpc.data.summary import CohortSummary
+from immo_hpc.data.times import TimeUnit
 from immo_hpc.data.validate import validate_cohort
 from immo_hpc.data.write import write_cohort
 from immo_hpc.files import new_folder, require_absent, write_text
@@ -37,6 +38,8 @@ class CohortOptions:
     label: str | None = None
     subject: str | None = None
     positive: str | None = None
+    time: str | None = None
+    time_unit: TimeUnit | None = None
 
     def read(self, path: Path) -> Cohort:
         """Read the cohort at ``path`` with these options."""
@@ -50,6 +53,8 @@ class CohortOptions:
             label=self.label,
             subject=self.subject,
             positive=self.positive,
+            time=self.time,
+            time_unit=self.time_unit,
             scratch=scratch,
         )
 
@@ -206,6 +211,8 @@ def _worker_arguments(
         "label": options.label,
         "subject": options.subject,
         "positive": options.positive,
+        "time": options.time,
+        "time-unit": options.time_unit,
         "work": str(place.work),
         "config": str(settings),
         "dtype": stored.dtype,

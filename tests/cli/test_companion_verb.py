@@ -86,3 +86,36 @@ def test_it_is_there_only_if_asked_for_and_made_again_on_resume(immo, two_runs):
     assert [file.read_bytes() for file in files] == before
     rules = json.loads(before[0])["rules"]
     assert set(rules) == {"plain", "visits"}
+
+
+def test_who_and_when_are_taken_over_from_the_training(immo, tmp_path):
+    """A cohort whose columns were named by options; new samples come as tables alone."""
+    done(immo("simulate", tmp_path / "cohort", "--subjects", 24, "--visits", 4, "--seed", 1))
+    path = tmp_path / "cohort" / "samples.tsv"
+    samples = pd.read_csv(path, sep="\t").rename(columns={"subject_id": "person"})
+    samples["week"] = np.arange(len(samples)) * 3
+    samples.to_csv(path, sep="\t", index=False)
+    (tmp_path / "cohort" / "cohort.yaml").unlink()
+    named = ["--subject", "person", "--time", "week", "--time-unit", "weeks"]
+    done(immo("prepare", tmp_path / "cohort", tmp_path / "shards", *named))
+    roles = read_shards(tmp_path / "shards").manifest.roles
+    assert (roles.subject, roles.time, roles.time_unit) == ("person", "week", "weeks")
+    done(immo("train", tmp_path / "shards", tmp_path / "run", *SMALL))
+    said = immo("impute", tmp_path / "run", tmp_path / "cohort", "--out", tmp_path / "out")
+    done(said)
+    assert "column 'person' is taken as the subject, as in training." in said[2]
+    assert "column 'week' is taken as the time of each sample, in weeks" in said[2]
+    assert "other visits" in said[1] + said[2]
+    samples["week"] = "soon"
+    samples.to_csv(path, sep="\t", index=False)
+    code, _, err = immo("impute", tmp_path / "run", tmp_path / "cohort", "--out", tmp_path / "no")
+    assert code == 1
+    assert "column 'week' (time): expected numbers or ISO dates" in err
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_unit_that_is_none_lists_those_that_are(immo, tmp_path):
+    asked = ["--time", "week", "--time-unit", "fortnights"]
+    code, _, err = immo("prepare", tmp_path, tmp_path / "shards", *asked)
+    assert code == 2
+    assert "'weeks'" in err

@@ -9,7 +9,7 @@ import pandas as pd
 
 from immo_hpc.data.check import examples
 from immo_hpc.data.description import CohortDescription
-from immo_hpc.data.formats.metadata import LABEL, SITE, Assays, sample_rows
+from immo_hpc.data.formats.metadata import LABEL, SITE, WEEK, Assays, sample_rows
 from immo_hpc.data.formats.replicates import Joined
 from immo_hpc.data.tables import Table
 
@@ -48,9 +48,9 @@ def collection_rows(
 def with_roles(
     description: CohortDescription, samples: pd.DataFrame, path: Path, notices: list[str]
 ) -> CohortDescription:
-    """The description with the metadata's label and site where it names none."""
+    """The description with the metadata's label, site and weeks where it names none."""
     changes = {}
-    for role, column in (("label", LABEL), ("batch", SITE)):
+    for role, column in (("label", LABEL), ("batch", SITE), ("time", WEEK)):
         is_there = column in samples.columns and samples[column].notna().any()
         if getattr(description, role) is None and is_there:
             changes[role] = column
@@ -61,6 +61,9 @@ def with_roles(
         )
     if "batch" in changes:
         notices.append(f"{path.name}: '{SITE}' (site_name) is taken as the batch of each sample.")
+    if "time" in changes:
+        changes["time_unit"] = description.time_unit or "weeks"
+        notices.append(f"{path.name}: '{WEEK}' is taken as the time of each sample, in weeks.")
     return description.model_copy(update=changes)
 
 

@@ -22,12 +22,13 @@ from immo_hpc.errors import CohortError
 EXTERNAL_ID, PARTICIPANT, COLLECTION, DATA_TYPE = ASSAY_KEYS
 LABEL = "label_ibd"
 SITE = "site"
+WEEK = "week_num"
 # Column of the sample table: column of the metadata.
 COLUMNS = {
     DEFAULT_SUBJECT: PARTICIPANT,
     "diagnosis": "diagnosis",
     SITE: "site_name",
-    "week_num": "week_num",
+    WEEK: "week_num",
     "visit_num": "visit_num",
     "sex": "sex",
     "age": "consent_age",

@@ -151,6 +151,7 @@ def _samples_where(found: PublishedFolder) -> str:
 
 def _roles(description: CohortDescription) -> list[str]:
     named = [description.label, description.subject, description.batch, *description.covariates]
+    named.append(description.time)
     return [name for name in named if name is not None]
 
 

@@ -71,10 +71,8 @@ class Preparation:
         complete = {
             name: given.get(name, _absent(preparation)) for name, preparation in self.layers.items()
         }
-        roles = cohort.roles
-        columns = dict.fromkeys((roles.label, roles.subject, roles.batch, *roles.covariates))
-        samples = cohort.samples[[name for name in columns if name is not None]]
-        return PreparedCohort(samples, complete, roles, split)
+        samples = cohort.samples[list(cohort.roles.columns)]
+        return PreparedCohort(samples, complete, cohort.roles, split)
 
     def match_features(self, cohort: Cohort) -> tuple[str, ...]:
         """What `apply` ignores in a cohort or treats as not measured, as sentences.

@@ -89,6 +89,7 @@ def arrive(
     new = np.flatnonzero(place < 0)
     if len(new):
         _require_subject_column(manifest, cohort_as_given)
+        _require_unit(manifest, cohort_as_given)
     _require_identities(index, [ids[number] for number in new])
     known = np.flatnonzero(place >= 0)
     known = known[np.argsort(place[known], kind="stable")]
@@ -162,7 +163,7 @@ def _source(manifest: Manifest, cohort: Cohort, column: str) -> str | None:
     """Column of the cohort that becomes a column of the set."""
     if column in cohort.samples.columns:
         return column
-    for role in ("label", "subject", "batch"):
+    for role in ("label", "subject", "batch", "time"):
         found: str | None = getattr(cohort.roles, role)
         if getattr(manifest.roles, role) == column and found is not None:
             return found
@@ -193,6 +194,22 @@ def _require_subject_column(manifest: Manifest, cohort: Cohort) -> None:
         f"set has it, found {_listed(list(map(str, cohort.samples.columns))) or 'no column'}. A "
         "subject must never stand on two sides of the split: add the column, or name the one "
         "that holds it (--subject)."
+    )
+    raise CohortError(message)
+
+
+def _require_unit(manifest: Manifest, cohort: Cohort) -> None:
+    """Refuse times that count something else: they are stored beside those of the set."""
+    time, ours = manifest.roles.time, manifest.roles.time_unit
+    theirs = cohort.roles.time_unit
+    if time is None or cohort.roles.time is None or ours == theirs:
+        return
+    source = _source(manifest, cohort, time)
+    if source is None or not pd.api.types.is_numeric_dtype(cohort.samples[source].dtype):
+        return
+    message = (
+        f"sample table, column '{source}' (time): expected {ours}, as the set has them, found "
+        f"{theirs} (time_unit). Convert the column and say so (--time-unit {ours})."
     )
     raise CohortError(message)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from immo_hpc.companion import fit_companion, load_companion, save_companion
 from immo_hpc.companion import reference as kept
@@ -204,3 +205,39 @@ def test_one_person_makes_no_rules_and_nothing_is_said(prepared):
     cohort = replace(cohort, split=None)
     companion = fit_companion(cohort, None, 0)
     assert not companion.rules
+
+
+def timed(cohort):
+    cohort = cohort.take(cohort.indices("train", "validation"))
+    days = np.random.default_rng(4).uniform(0, 900, len(cohort.samples)) + 1e4
+    days[::7] = np.nan
+    roles = replace(cohort.roles, time="day")
+    return replace(cohort, samples=cohort.samples.assign(day=days), roles=roles)
+
+
+def test_when_samples_were_taken_is_kept_since_the_first_of_each(prepared, tmp_path):
+    cohort = timed(prepared())
+    companion = fit_companion(cohort, None, 0)
+    kept_days = companion.reference.samples["days"]
+    day = cohort.samples["day"]
+    expected = day - day.groupby(cohort.samples["who"]).transform("min")
+    np.testing.assert_array_equal(kept_days, expected)
+    save_companion(tmp_path, companion)
+    features = {name: layer.features for name, layer in cohort.layers.items()}
+    loaded = load_companion(tmp_path, features)
+    assert loaded.reference.roles == companion.reference.roles
+    np.testing.assert_array_equal(loaded.reference.samples["days"], kept_days)
+    seen = with_visits(cohort.without("b"))
+    np.testing.assert_array_equal(
+        loaded.blended(seen, "b", None), companion.blended(seen, "b", None)
+    )
+
+
+def test_days_of_another_number_of_samples_are_refused(prepared, tmp_path):
+    cohort = timed(prepared())
+    save_companion(tmp_path, fit_companion(cohort, None, 0))
+    arrays = load_file(tmp_path / "companion.safetensors")
+    save_file({**arrays, "days": arrays["days"][:5]}, tmp_path / "companion.safetensors")
+    features = {name: layer.features for name, layer in cohort.layers.items()}
+    with pytest.raises(RunError, match="days \\(5,\\) for 48 samples"):
+        load_companion(tmp_path, features)

@@ -73,14 +73,19 @@ def small():
     mg = pd.DataFrame([[20.0, 80.0], [50.0, 50.0]], index=["s3", "s1"], columns=["f", "g"])
     mb = pd.DataFrame([[1.0, np.nan], [5e6, 3.0]], index=["s2", "s1"], columns=["f", "h"])
     samples = pd.DataFrame(
-        {"label": ["1", None, "0"], "who": ["p", "p", "q"], "age": [1.5, np.nan, 3.0]},
+        {
+            "label": ["1", None, "0"],
+            "who": ["p", "p", "q"],
+            "age": [1.5, np.nan, 3.0],
+            "week": [0.0, 2.0, np.nan],
+        },
         index=["s2", "s3", "s1"],
     )
     return cohort_from_frames(
         {"mg": mg, "mb": mb},
         samples,
         kinds={"mg": "composition", "mb": "intensity"},
-        roles=Roles("label", "1", "who", covariates=("age",)),
+        roles=Roles("label", "1", "who", None, ("age",), "week", "weeks"),
     )
 
 
@@ -152,6 +157,7 @@ def test_folder_of_h5ad_files(tmp_path, beside):
         cohort.samples.to_csv(tmp_path / "samples.csv")
     (tmp_path / "cohort.yaml").write_text(
         "layers: {mg: {}, mb: {}}\nlabel: label\npositive: 1\nsubject: who\ncovariates: [age]\n"
+        "time: week\ntime_unit: weeks\n"
     )
     found = read_cohort(tmp_path)
     assert {name: layer.kind for name, layer in found.layers.items()} == {

@@ -44,6 +44,15 @@ def test_what_is_written_comes_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
+def test_times_are_named_if_there_are_any(tmp_path):
+    roles = Roles(subject="who", time="week", time_unit="weeks")
+    timed = replace(MANIFEST, roles=roles)
+    write_manifest(timed, tmp_path)
+    assert read_manifest(tmp_path).roles == roles
+    write_manifest(MANIFEST, tmp_path)
+    assert "time" not in json.loads((tmp_path / "manifest.json").read_text())["roles"]
+
+
 def test_counts_follow_from_it():
     assert MANIFEST.num_samples == 3
     assert (MANIFEST.num_measured("mg"), MANIFEST.num_measured("mb")) == (3, 2)

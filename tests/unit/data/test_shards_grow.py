@@ -285,6 +285,23 @@ def test_the_sample_table_takes_the_columns_of_the_set(shards):
     assert any("does not have: 'site'" in notice for notice in done.notices)
 
 
+def dated(cohort, column="day", **roles):
+    """The cohort with a column of times."""
+    samples = cohort.samples.assign(**{column: np.arange(len(cohort.samples)) * 7.0})
+    return replace(cohort, samples=samples, roles=replace(cohort.roles, time=column, **roles))
+
+
+def test_times_join_those_of_the_set_in_its_unit(tmp_path):
+    shards = prepare(dated(make_cohort(0, 40)), tmp_path / "shards")
+    append(shards, dated(make_cohort(40, 6), column="when"))
+    found = read_shards(shards).cohort
+    assert (found.roles.time, found.roles.time_unit) == ("day", "days")
+    assert found.samples["day"].tolist()[-6:] == [0, 7, 14, 21, 28, 35]
+    weeks = dated(make_cohort(46, 6), time_unit="weeks")
+    with pytest.raises(CohortError, match=r"column 'day' \(time\): expected days.*found weeks"):
+        append(shards, weeks)
+
+
 def drop_subject(cohort):
     return replace(cohort, samples=cohort.samples.drop(columns="person"), roles=Roles())
 

@@ -134,6 +134,8 @@ def test_what_one_part_says_counts_for_all(sites):
         ("label: diagnosis", "label: sex", "label.*'diagnosis'.*'sex'"),
         ("layers: {mg: {kind: counts}}", "layers: {mg: {kind: binary}}", "kind of layer 'mg'"),
         ("covariates: [age]", "covariates: [sex]", "covariates"),
+        ("time: day", "time: week", "time"),
+        ("time_unit: days", "time_unit: weeks", "time_unit"),
     ],
 )
 def test_parts_that_contradict_each_other(sites, one, other, says):

@@ -5,12 +5,13 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from immo_hpc.data import visit_times
 from immo_hpc.data.cohort import Roles
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.visits import people, visited, with_visits, without_visits
 
 
-def make(person, seed=0, features=3):
+def make(person, seed=0, features=3, days=None):
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(rng.random(len(person)) < 0.7)
     values = rng.normal(size=(len(rows), features)).astype(np.float32)
@@ -19,7 +20,10 @@ def make(person, seed=0, features=3):
     names = tuple(f"f{place}" for place in range(features))
     layer = PreparedLayer("x", names, values, rows, np.ones(len(rows), np.float32))
     samples = pd.DataFrame({"who": person}, index=ids, dtype=object)
-    return PreparedCohort(samples, {"x": layer}, Roles(subject="who"))
+    roles = Roles(subject="who")
+    if days is not None:
+        samples["day"], roles = days, Roles(subject="who", time="day")
+    return PreparedCohort(samples, {"x": layer}, roles)
 
 
 @settings(max_examples=30)
@@ -75,3 +79,57 @@ def test_one_whose_subject_is_unknown_is_alone():
 def test_they_can_be_taken_away_again():
     cohort = make(["ann", "ann"])
     assert list(without_visits(with_visits(cohort)).layers) == ["x"]
+
+
+@settings(max_examples=30)
+@given(
+    person=st.lists(st.sampled_from(["ann", "bob", "eve"]), min_size=1, max_size=10),
+    days=st.lists(st.none() | st.floats(0, 1000), min_size=10, max_size=10),
+    seed=st.integers(0, 1000),
+)
+def test_visits_close_in_time_count_more(person, days, seed):
+    when = np.array(days[: len(person)], dtype=float)
+    cohort = make(person, seed, days=when)
+    x, found = cohort.wide(), with_visits(cohort).wide(["x@visits"])
+    for row, name in enumerate(person):
+        own = [place for place, who in enumerate(person) if who == name]
+        others = [place for place in own if place != row]
+        middle = np.nanmedian(when[own]) if np.isfinite(when[own]).any() else 0.0
+        at = np.where(np.isnan(when), middle, when)
+        for column in range(x.shape[1]):
+            known = [place for place in others if np.isfinite(x[place, column])]
+            expected = np.nan
+            if known:
+                gap = np.abs(at[known][:, None] - at[known])
+                matrix = 0.3 + 0.2 * np.exp(-gap / 180) + 0.5 * np.eye(len(known))
+                towards = 0.3 + 0.2 * np.exp(-np.abs(at[row] - at[known]) / 180)
+                expected = towards @ np.linalg.solve(matrix, x[known, column])
+            np.testing.assert_allclose(found[row, column], expected, atol=1e-6)
+
+
+def test_visits_at_unknown_times_count_alike():
+    person = ["ann"] * 5 + ["bob"] * 3
+    timed = make(person, seed=5, days=np.full(8, np.nan))
+    alike, found = with_visits(make(person, seed=5)), with_visits(timed)
+    expected = alike.wide(["x@visits"])
+    np.testing.assert_allclose(found.wide(["x@visits"]), expected, rtol=1e-6)
+
+
+def test_own_values_do_not_enter_with_times_either():
+    cohort = make(["ann"] * 5 + ["bob"], seed=3, days=np.arange(6.0) * 50)
+    before = with_visits(cohort).wide(["x@visits"])
+    cohort.layers["x"].values[0] += 100
+    row = cohort.layers["x"].rows[0]
+    np.testing.assert_array_equal(with_visits(cohort).wide(["x@visits"])[row], before[row])
+
+
+def test_people_with_very_many_samples_are_taken_in_stretches_of_time(monkeypatch):
+    days = np.random.default_rng(0).permutation(20).astype(float)
+    cohort = make(["ann"] * 20 + ["bob"], seed=2, days=np.append(days, 0))
+    monkeypatch.setattr(visit_times, "MOST_VISITS", 10)
+    found = with_visits(cohort).wide(["x@visits"])
+    early = np.flatnonzero(days < 10)
+    expected = with_visits(cohort.take(early)).wide(["x@visits"])
+    np.testing.assert_array_equal(found[early], expected)
+    monkeypatch.setattr(visit_times, "_BLOCK_VALUES", 1)
+    np.testing.assert_array_equal(with_visits(cohort).wide(["x@visits"]), found)

@@ -10,7 +10,7 @@ from immo_hpc.companion.weights import Weight
 from immo_hpc.data.shards import write_shards
 from immo_hpc.data.stream import open_shards
 from immo_hpc.data.visits import with_visits
-from immo_hpc.inference import TrainedModel, prepared_samples
+from immo_hpc.inference import TrainedModel, new_samples, prepared_samples
 from immo_hpc.inference import samples as portions
 from immo_hpc.inference.companion import companion_of
 
@@ -87,3 +87,19 @@ def test_shards_give_the_companion_that_memory_gives(trained, cohort, tmp_path):
         np.testing.assert_array_equal(streamed.reference.layers[name].values, layer.values)
         np.testing.assert_array_equal(streamed.reference.layers[name].rows, layer.rows)
     assert list(streamed.reference.samples["subject"]) == list(held.reference.samples["subject"])
+
+
+def test_times_count_if_they_did_in_training(accompanied, cohort):
+    samples = cohort.samples.assign(day=np.arange(len(cohort.samples)) * 90.0)
+    dated = replace(cohort, samples=samples, roles=replace(cohort.roles, time="day"))
+    alike = with_visits(accompanied.prepare(cohort))
+    ignored = with_visits(accompanied.prepare(dated))
+    timed = replace(accompanied, roles=replace(accompanied.roles, time="day"))
+    weighed = with_visits(timed.prepare(dated))
+    for name in cohort.layers:
+        visits = f"{name}@visits"
+        np.testing.assert_array_equal(ignored.wide([visits]), alike.wide([visits]))
+        assert not np.array_equal(weighed.wide([visits]), alike.wide([visits]), equal_nan=True)
+    for model, expected in ((accompanied, ignored), (timed, weighed)):
+        parts = list(new_samples(model, dated).portions(visits=True))
+        np.testing.assert_array_equal(parts[0].cohort.wide(), expected.wide())

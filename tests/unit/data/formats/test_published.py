@@ -52,6 +52,7 @@ def test_the_official_files_are_a_cohort(official):
     np.testing.assert_array_equal(cohort.measured(), [[1, 1, 1], [1, 1, 1], [1, 0, 1], [0, 0, 1]])
     assert cohort.roles.label == "label_ibd"
     assert (cohort.roles.subject, cohort.roles.batch) == ("subject_id", "site")
+    assert (cohort.roles.time, cohort.roles.time_unit) == ("week_num", "weeks")
     assert list(cohort.labels) == ["1", "1", "0", "0"]
     # The plain assay of M2001C1 stands for it, not the replicate or the pilot.
     np.testing.assert_array_equal(cohort.layers["mg"].values[0], np.float32([1.5, 28.5, 10, 60]))
@@ -156,6 +157,12 @@ covariates: [BMI]
     assert cohort.samples["BMI"].tolist()[0] == 21
     assert "genera: taxonomic_profiles_3.tsv was recognised" not in said(cohort)
     assert "label_ibd' is taken" not in said(cohort)
+
+
+def test_another_time_goes_before_the_weeks(official):
+    cohort = read_cohort(official, time="visit_num", time_unit="months")
+    assert (cohort.roles.time, cohort.roles.time_unit) == ("visit_num", "months")
+    assert "taken as the time" not in said(cohort)
 
 
 def test_layers_are_chosen_by_name_or_by_file(official):
