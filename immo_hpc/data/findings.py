@@ -18,6 +18,7 @@ from immo_hpc.data.cohort import Cohort, Layer
 from immo_hpc.data.kinds import are_whole, guess_kind, guess_scale, parts_of
 from immo_hpc.data.labels import class_names, label_problems
 from immo_hpc.data.summary import Finding, LayerSummary, PatternTest, SubjectSummary
+from immo_hpc.data.times import as_days
 
 _RANK = {"error": 0, "warning": 1, "note": 2}
 _FEW_SUBJECTS = 5
@@ -25,6 +26,7 @@ _SHORT_PROFILE = 8
 _STRONG_PATTERN = 0.1
 _RARE_LAYER = 0.05
 _LOGGED = {"log-like", "z-score"}
+_TIME_LIKE = ("time", "date", "day", "week", "month")
 _SUBJECT_LIKE = ("subject", "patient", "participant", "donor", "individual", "person")
 
 
@@ -130,6 +132,29 @@ def _of_subjects(cohort: Cohort, subjects: SubjectSummary | None) -> Iterator[Fi
             "visits: a split by sample would leak (it rewards recognising the person). Keep the "
             "split by subject, which is the default.",
         )
+    times = [] if cohort.roles.time or subjects.visits_max == 1 else _time_like(cohort)
+    if times:
+        yield Finding(
+            "note",
+            "times",
+            f"Column '{times[0]}' may say when samples were taken; named with --time, visits of a "
+            "person that lie close together count more for each other.",
+        )
+
+
+def _time_like(cohort: Cohort) -> list[str]:
+    """Columns that may hold times: so named, readable where filled, not one for each subject."""
+    found = []
+    for name in cohort.samples.columns:
+        column = cohort.samples[name]
+        is_named = any(word in str(name).casefold() for word in _TIME_LIKE)
+        if not is_named or name in cohort.roles.columns or column.isna().all():
+            continue
+        is_readable = np.isfinite(as_days(column.dropna(), "days")).all()
+        changes = column.groupby(cohort.subjects.to_numpy()).nunique().max() > 1
+        if is_readable and changes:
+            found.append(str(name))
+    return found
 
 
 def _of_pattern(test: PatternTest) -> Iterator[Finding]:

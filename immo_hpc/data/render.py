@@ -134,6 +134,14 @@ def _subjects(summary: CohortSummary) -> str:
             f"carry one single label ({counts})"
         )
         lines += _wrapped(text, indent="  ")
+    times = summary.times
+    if times is not None and times.days_between is not None:
+        unknown = f"; unknown for {times.unknown} samples" if times.unknown else ""
+        text = (
+            f"{times.column}: {times.days_between:.4g} days from one sample to the next (median), "
+            f"{times.days_longest:.4g} at most from first to last{unknown}"
+        )
+        lines += _wrapped(text, indent="  ")
     return "\n".join(lines)
 
 

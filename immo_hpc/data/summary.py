@@ -119,6 +119,24 @@ class SubjectSummary:
 
 
 @dataclass(frozen=True)
+class TimeSummary:
+    """When samples were taken.
+
+    Attributes:
+        column: Column of the times.
+        unknown: Samples whose time is not known.
+        days_between: Median of the days between two samples of a subject that follow each
+            other; None if nobody has two at known times.
+        days_longest: Days between the first and the last sample of the subject followed longest.
+    """
+
+    column: str
+    unknown: int
+    days_between: float | None
+    days_longest: float | None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing worth knowing.
 
@@ -149,6 +167,7 @@ class CohortSummary:
         patterns: Which sets of layers occur, the most frequent first.
         pattern_test: Whether the pattern tells the label; None if that cannot be asked.
         subjects: Repeated visits; None if no subject column is named.
+        times: When they were; None if no column of times is named.
         findings: Errors first, then warnings, then notes.
         notices: What was guessed, left out or put right while reading.
     """
@@ -163,6 +182,7 @@ class CohortSummary:
     patterns: tuple[Pattern, ...]
     pattern_test: PatternTest | None
     subjects: SubjectSummary | None
+    times: TimeSummary | None
     findings: tuple[Finding, ...]
     notices: tuple[str, ...]
 

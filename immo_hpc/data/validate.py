@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from immo_hpc.data.blocks import row_blocks
-from immo_hpc.data.cohort import Cohort, Layer
+from immo_hpc.data.cohort import Cohort, Layer, days_of
 from immo_hpc.data.findings import all_findings, constant_features, subject_labels
 from immo_hpc.data.kinds import guess_scale
 from immo_hpc.data.overlaps import class_counts, label_codes, overlaps, pattern_test, patterns
 from immo_hpc.data.read import read_cohort
-from immo_hpc.data.summary import CohortSummary, LayerSummary, SubjectSummary
+from immo_hpc.data.summary import CohortSummary, LayerSummary, SubjectSummary, TimeSummary
 
 
 def validate_cohort(cohort: Cohort) -> CohortSummary:
@@ -40,6 +41,7 @@ def validate_cohort(cohort: Cohort) -> CohortSummary:
         patterns=patterns(cohort),
         pattern_test=test,
         subjects=subjects,
+        times=_times(cohort),
         findings=all_findings(cohort, layers, subjects, test),
         notices=cohort.notices,
     )
@@ -105,4 +107,20 @@ def _subjects(cohort: Cohort) -> SubjectSummary | None:
         labelled=0 if labels is None else len(labels),
         single_label_rate=rate,
         labels=counts,
+    )
+
+
+def _times(cohort: Cohort) -> TimeSummary | None:
+    if cohort.roles.time is None:
+        return None
+    days = pd.Series(days_of(cohort.samples, cohort.roles))
+    known = days[days.notna()].sort_values()
+    by_subject = known.groupby(cohort.subjects.to_numpy()[known.index])
+    steps = by_subject.diff().dropna()
+    span = by_subject.max() - by_subject.min()
+    return TimeSummary(
+        column=cohort.roles.time,
+        unknown=int(days.isna().sum()),
+        days_between=float(steps.median()) if len(steps) else None,
+        days_longest=float(span.max()) if len(steps) else None,
     )

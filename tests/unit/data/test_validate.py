@@ -155,6 +155,31 @@ def test_column_that_looks_like_a_subject_is_pointed_at():
     )
 
 
+def test_times_are_summed_up_and_pointed_at():
+    table = pd.DataFrame(np.eye(5), index=[f"s{number}" for number in range(5)])
+    samples = pd.DataFrame(
+        {
+            "who": ["p", "p", "p", "q", "q"],
+            "birthday": ["1950-01-01"] * 3 + ["1960-01-01"] * 2,  # One for each person.
+            "daytime": ["noon", "noon", "night", "noon", "night"],  # No times.
+            "visit_week": [1, 3, 9, 5, None],
+        },
+        index=table.index,
+    )
+    cohort = cohort_from_frames({"a": table}, samples, roles=Roles(subject="who"))
+    assert "Column 'visit_week' may say when samples were taken" in found(cohort, "note")
+    assert validate_cohort(cohort).times is None
+    timed = replace(cohort, roles=Roles(subject="who", time="visit_week", time_unit="weeks"))
+    assert "may say when" not in found(timed, "note")
+    summary = validate_cohort(timed)
+    times = summary.times
+    assert (times.unknown, times.days_between, times.days_longest) == (1, 28, 56)
+    said = "visit_week: 28 days from one sample to the next (median), 56 at most from first to last"
+    assert f"{said}; unknown for" in " ".join(render_summary(summary).split())
+    alone = replace(timed, roles=Roles(time="visit_week"))
+    assert validate_cohort(alone).times.days_between is None
+
+
 def test_pattern_that_tells_the_label_is_a_warning():
     labels = [str(number % 2) for number in range(60)]
     held = {"a": range(60), "b": [number for number in range(60) if number % 2]}
