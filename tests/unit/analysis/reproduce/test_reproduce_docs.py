@@ -10,7 +10,8 @@ from immo_hpc.analysis.reproduce.published import COHORTS
 from immo_hpc.analysis.reproduce.results import Reproduction
 
 ROOT = Path(__file__).parents[4]
-FILES = [ROOT / f"benchmarks/results/reproduce-{name}-2026-11-20.json" for name in COHORTS]
+RESULTS = ROOT / "benchmarks" / "results"
+FILES = [max(RESULTS.glob(f"reproduce-{name}-*.json")) for name in COHORTS]
 
 
 @pytest.fixture(scope="module")
