@@ -8,6 +8,9 @@ PIP_ARGS ?=
 # Where the demonstration goes: the first of demo, demo-2, demo-3, ... that is free.
 OUT ?= $(shell n=1; out=demo; while [ -e $$out ]; do n=$$((n + 1)); out=demo-$$n; done; echo $$out)
 
+# Processes of the suite, one thread each; 0: all tests in one.
+TESTERS ?= auto
+
 # The Apptainer image, and arguments for containers/build.sh.
 IMAGE ?= build/immo.sif
 BUILD ?=
@@ -16,7 +19,7 @@ BUILD ?=
 
 help:
 	@echo "make demo        install into $(VENV) and run the whole flow on a simulated cohort"
-	@echo "make test        install into $(VENV) and run the test suite"
+	@echo "make test        install into $(VENV) and run the test suite, in several processes"
 	@echo "make test-clone  run 'make demo' in a fresh clone with a fresh environment"
 	@echo "make test-cluster    jobs on a real Slurm, brought up here and taken down again"
 	@echo "make container       Apptainer image $(IMAGE); see docs/containers.md"
@@ -39,7 +42,7 @@ demo: $(VENV)/.installed
 	$(BIN)/immo demo $(OUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --maxprocesses 8 --dist loadfile
 
 test-clone:
 	bash tests/clone.sh
