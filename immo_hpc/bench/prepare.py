@@ -39,6 +39,8 @@ class Size:
 # Each more than doubles, from below the size of IBDMDB's layers to a large cohort's width.
 SAMPLE_SIZES = (Size(2_000, 4_000), Size(4_000, 4_000), Size(8_000, 4_000))
 FEATURE_SIZES = (Size(4_000, 2_000), Size(4_000, 4_000), Size(4_000, 8_000))
+# Without pandas, which would hold several times the table: whether memory grows any further.
+LARGE_SIZES = (Size(16_000, 4_000), Size(32_000, 4_000), Size(4_000, 16_000))
 QUICK_SIZES = (Size(200, 100), Size(400, 100), Size(200, 200))
 
 
@@ -114,6 +116,7 @@ class PrepareBench:
 def bench_prepare(
     *,
     sizes: Sequence[Size] = (*SAMPLE_SIZES, *FEATURE_SIZES),
+    large: Sequence[Size] = (),
     repeats: int = 3,
     workers: int = 1,
     folder: Path | None = None,
@@ -124,6 +127,7 @@ def bench_prepare(
 
     Args:
         sizes: Sizes of the layer; one that comes twice is measured once.
+        large: Further sizes, of 'immo' alone.
         repeats: Timed runs of each.
         workers: Processes of 'immo'.
         folder: Folder for tables and shards, removed at the end; the system's if None.
@@ -135,11 +139,12 @@ def bench_prepare(
         OutputError: If ``out`` cannot be written.
     """
     rows: list[PrepareRow] = []
-    for size in dict.fromkeys(sizes):
+    cases = dict.fromkeys(large, CONTENDERS[:1]) | dict.fromkeys(sizes, CONTENDERS)
+    for size, contenders in sorted(cases.items(), key=lambda case: case[0] in large):
         for kind in FORMATS:
             say(f"{kind}, {size.samples} samples, {size.features} features")
             with tempfile.TemporaryDirectory(prefix="immo-bench-", dir=folder) as place:
-                rows += _measure(Path(place), size, kind, repeats, workers)
+                rows += _measure(Path(place), size, kind, contenders, repeats, workers)
     result = PrepareBench(
         rows,
         workers,
@@ -153,12 +158,14 @@ def bench_prepare(
     return result
 
 
-def _measure(place: Path, size: Size, kind: str, repeats: int, workers: int) -> list[PrepareRow]:
+def _measure(
+    place: Path, size: Size, kind: str, contenders: Sequence[str], repeats: int, workers: int
+) -> list[PrepareRow]:
     table = write_tables(place / "cohort", size.samples, size.features, kind)
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for repeat in range(repeats):
         # Each goes first in turn, so that a drift of the machine favours neither.
-        for name in CONTENDERS if repeat % 2 == 0 else CONTENDERS[::-1]:
+        for name in contenders if repeat % 2 == 0 else contenders[::-1]:
             runs[name].append(_run(name, table, place / f"{name}-{repeat}", workers))
     megabytes = table.stat().st_size / 1e6
     return [

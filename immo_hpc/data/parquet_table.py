@@ -31,7 +31,7 @@ from immo_hpc.data.turning import column_file
 from immo_hpc.errors import CohortError
 
 # A row group of at most these bytes (as float32) is put together in memory, a larger one on disk.
-_GROUP_BYTES = 4 * BLOCK_BYTES
+_GROUP_BYTES = 2 * BLOCK_BYTES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from immo_hpc.bench.kernels import bench_kernels as time_kernels
 from immo_hpc.bench.loader import bench_loader as measure_loader
-from immo_hpc.bench.prepare import FEATURE_SIZES, QUICK_SIZES, SAMPLE_SIZES
+from immo_hpc.bench.prepare import FEATURE_SIZES, LARGE_SIZES, QUICK_SIZES, SAMPLE_SIZES
 from immo_hpc.bench.prepare import bench_prepare as time_preparing
 from immo_hpc.bench.processes import bench_processes as time_processes
 from immo_hpc.bench.train import bench_train as time_training
@@ -176,6 +176,7 @@ def bench_prepare(
         require_free(out, force=True)
     measured = time_preparing(
         sizes=QUICK_SIZES if quick else (*SAMPLE_SIZES, *FEATURE_SIZES),
+        large=() if quick else LARGE_SIZES,
         repeats=repeats,
         workers=workers,
         folder=folder,

@@ -56,6 +56,13 @@ def test_result_says_what_was_measured(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"], "tables were left"
 
 
+def test_large_tables_are_left_to_immo(tmp_path):
+    small, large = bench.Size(20, 4), bench.Size(40, 4)
+    result = bench.bench_prepare(sizes=[small], large=[large], repeats=1, folder=tmp_path)
+    whom = {(row.samples, row.contender) for row in result.rows}
+    assert whom == {(20, "immo"), (20, "pandas"), (40, "immo")}
+
+
 def test_a_contender_that_fails_is_told(tmp_path):
     with pytest.raises(ImmoError, match=r"'pandas' failed on .*nothing.csv: FileNotFoundError"):
         bench._run("pandas", tmp_path / "nothing.csv", tmp_path / "out", 1)
