@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from immo_hpc.errors import UsageError
 
-_BLOCK_VALUES = 2**21
+# Of a row group, 128 MB: other programs write large ones, and each costs a kilobyte a column.
+_BLOCK_VALUES = {"csv": 2**21, "parquet": 2**25}
 _VISITS = 4
 
 
@@ -27,6 +28,9 @@ def write_tables(folder: Path, samples: int, features: int, kind: str) -> Path:
     Returns:
         The layer's table; values have six digits, as measured ones do.
     """
+    if kind not in _BLOCK_VALUES:
+        message = f"expected csv or parquet, found {kind!r}."
+        raise UsageError(message)
     folder.mkdir(parents=True)
     ids = [f"s{number:07d}" for number in range(samples)]
     people = ["\t".join((name, f"p{number // _VISITS}")) for number, name in enumerate(ids)]
@@ -39,10 +43,7 @@ def write_tables(folder: Path, samples: int, features: int, kind: str) -> Path:
         [(name, pa.string() if name == names[0] else pa.float32()) for name in names]
     )
     rng = np.random.default_rng(0)
-    step = max(1, _BLOCK_VALUES // features)
-    if kind not in ("csv", "parquet"):
-        message = f"expected csv or parquet, found {kind!r}."
-        raise UsageError(message)
+    step = max(1, _BLOCK_VALUES[kind] // features)
     writer = pa.csv.CSVWriter if kind == "csv" else pq.ParquetWriter
     with writer(table, schema) as out:
         for start in range(0, samples, step):
