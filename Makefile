@@ -42,7 +42,7 @@ demo: $(VENV)/.installed
 	$(BIN)/immo demo $(OUT)
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-clone:
 	bash tests/clone.sh
