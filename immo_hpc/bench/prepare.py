@@ -139,8 +139,8 @@ def bench_prepare(
         OutputError: If ``out`` cannot be written.
     """
     rows: list[PrepareRow] = []
-    cases = dict.fromkeys(large, CONTENDERS[:1]) | dict.fromkeys(sizes, CONTENDERS)
-    for size, contenders in sorted(cases.items(), key=lambda case: case[0] in large):
+    cases = dict.fromkeys(sizes, CONTENDERS) | dict.fromkeys(large, CONTENDERS[:1])
+    for size, contenders in cases.items():
         for kind in FORMATS:
             say(f"{kind}, {size.samples} samples, {size.features} features")
             with tempfile.TemporaryDirectory(prefix="immo-bench-", dir=folder) as place:

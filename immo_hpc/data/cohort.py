@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,13 @@ class Roles:
         """Columns with a meaning, each once."""
         named = (self.label, self.subject, self.batch, *self.covariates, self.time)
         return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name; without times, as they were written before there were any."""
+        values = asdict(self)
+        if self.time is None:
+            del values["time"], values["time_unit"]
+        return values
 
 
 @dataclass(frozen=True)

@@ -148,8 +148,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     content = {"format": FORMAT, "version": VERSION} | _adapter().dump_python(manifest)
     if not manifest.history:
         del content["history"]
-    if manifest.roles.time is None:
-        del content["roles"]["time"], content["roles"]["time_unit"]
+    content["roles"] = manifest.roles.to_dict()
     try:
         content[_CHECKSUM] = hashlib.sha256(_canonical(content)).hexdigest()
     except (TypeError, ValueError) as error:

@@ -8,7 +8,6 @@ MuData does not keep) in ``mdata.uns["immo_samples"]``, the latent in ``obsm["X_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,7 @@ def cohort_to_mudata(cohort: Cohort, latent: NDArray[np.float32] | None = None) 
     names = pd.Index(mdata.obs_names)
     for column in cohort.samples.columns:
         mdata.obs[column] = cohort.samples[column].set_axis(ids).reindex(names)
-    roles = {key: value for key, value in asdict(cohort.roles).items() if value}
-    if cohort.roles.time is None:
-        del roles["time_unit"]
+    roles = {key: value for key, value in cohort.roles.to_dict().items() if value}
     if "covariates" in roles:
         roles["covariates"] = np.asarray(roles["covariates"], dtype=object)
     mdata.uns[ROLES_KEY] = roles

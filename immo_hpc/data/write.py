@@ -54,15 +54,7 @@ def _write_samples(samples: pd.DataFrame, file: Path) -> None:
 
 
 def _described(cohort: Cohort) -> dict[str, object]:
-    roles = cohort.roles
-    content: dict[str, object] = {
-        "layers": {name: {"kind": layer.kind} for name, layer in cohort.layers.items()},
-        "label": roles.label,
-        "positive": roles.positive,
-        "subject": roles.subject,
-        "batch": roles.batch,
-        "covariates": list(roles.covariates),
-        "time": roles.time,
-        "time_unit": roles.time_unit if roles.time else None,
-    }
-    return {key: value for key, value in content.items() if value}
+    roles = cohort.roles.to_dict()
+    roles["covariates"] = list(cohort.roles.covariates)  # YAML has no tuples.
+    layers = {name: {"kind": layer.kind} for name, layer in cohort.layers.items()}
+    return {key: value for key, value in ({"layers": layers} | roles).items() if value}

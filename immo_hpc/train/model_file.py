@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def save_model(
         "immo_hpc": __version__,
         "model": model.config.model_dump(mode="json"),
         "best_epoch": best_epoch,
-        "roles": asdict(roles),
+        "roles": roles.to_dict(),
         "layers": {name: list(names) for name, names in features.items()},
     }
     with atomic_path(folder / WEIGHTS_NAME) as temporary:

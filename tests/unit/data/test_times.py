@@ -1,14 +1,17 @@
 """When samples were taken: read, checked, carried on, and taken over from a training."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from immo_hpc.cli import _options as options
 from immo_hpc.data.cohort import Roles, days_of
 from immo_hpc.data.frames import cohort_from_frames
 from immo_hpc.data.read import read_cohort
 from immo_hpc.data.sample_table import with_known_roles
-from immo_hpc.data.times import as_days
+from immo_hpc.data.times import TimeUnit, as_days
 from immo_hpc.errors import CohortError
 
 SAMPLES = (
@@ -101,3 +104,8 @@ def test_frames_say_when_too():
     cohort = cohort_from_frames({"mg": table}, samples, kinds={"mg": "continuous"}, roles=roles)
     assert cohort.roles == roles
     assert days_of(cohort.samples, cohort.roles).tolist() == [7, 21]
+
+
+def test_the_command_line_names_the_units_that_there_are():
+    """Itself, so that its help needs none of the libraries behind them."""
+    assert get_args(options.TimeUnit)[0] == TimeUnit | None

@@ -1,5 +1,6 @@
 """A model used on new samples with any layers and features."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -175,3 +176,11 @@ def test_a_missing_preparation_is_named(trained, tmp_path):
     (tmp_path / "model" / "preparation.json").unlink()
     with pytest.raises(RunError, match=r"preparation\.json"):
         TrainedModel.load(tmp_path / "model")
+
+
+def test_a_model_without_times_is_written_as_before_there_were_any(trained, tmp_path):
+    trained.save(tmp_path / "model")
+    files = [path for path in (tmp_path / "model").rglob("*.json") if '"roles"' in path.read_text()]
+    assert files
+    for path in files:
+        assert not {"time", "time_unit"} & set(json.loads(path.read_text())["roles"])
