@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from immo_hpc.files import atomic_path, is_disk_full, refuse_output
+from immo_hpc.files import atomic_path, is_disk_full, make_folder, refuse_output
 from immo_hpc.lease import Lease, Watcher
 
 
@@ -68,10 +68,7 @@ class WorkFolder:
         final = self.path / name
         if final.exists():
             return True
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            refuse_output(final.parent, error)
+        make_folder(final.parent)
         lease = watcher.try_take(final.with_name(f"{final.name}.lease"))
         if lease is None:
             return False

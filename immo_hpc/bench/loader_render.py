@@ -80,7 +80,8 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
             f"{figure.removeprefix('bench-').removesuffix('.svg')}\n"
         )
         parts.append(
-            f"{', '.join(used)}, Python {place['python']}, commit {place['commit'][:12]}.\n"
+            f"{', '.join(used)}, Python {place['python']}, "
+            f"commit {(place['commit'] or 'unknown')[:12]}.\n"
         )
         parts += [
             f"- {name}: {cohort['samples']:,} samples, "

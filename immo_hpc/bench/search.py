@@ -25,7 +25,7 @@ from immo_hpc.bench.search_quality import (
 from immo_hpc.bench.search_result import QUICK, SearchBench, Size, fault_text
 from immo_hpc.data.manifest import read_manifest
 from immo_hpc.errors import UsageError
-from immo_hpc.files import write_text
+from immo_hpc.files import make_folder, write_text
 from immo_hpc.search.build import build_space
 from immo_hpc.search.study import Plan
 from immo_hpc.train.run import manifest_checksum
@@ -61,6 +61,8 @@ def bench_search(
     if unknown := [part for part in parts if part not in PARTS]:
         message = f"--only: unknown {unknown}; there are {', '.join(PARTS)}."
         raise UsageError(message)
+    if out is not None:
+        make_folder(out.parent)
     size = QUICK if quick else Size()
     measured = SearchBench(size=size)
     plan = None if shards is None else _plan_on(shards, size)

@@ -19,10 +19,9 @@ import pandas as pd
 
 from immo_hpc.data.mudata_io import LATENT_KEY
 from immo_hpc.errors import UsageError
-from immo_hpc.files import atomic_path, new_folder
+from immo_hpc.files import atomic_path, make_folder, new_folder
 from immo_hpc.inference.impute import Imputation
 from immo_hpc.inference.tables import (
-    make_parent,
     require_free,
     table_suffix,
     table_writer,
@@ -170,7 +169,7 @@ def write_mudata(mdata: Any, path: Path, *, overwrite: bool = False) -> None:
         message = f"{path}: MuData is written to a name that ends in {MUDATA_SUFFIX}."
         raise UsageError(message)
     require_free(path, overwrite)
-    make_parent(path)
+    make_folder(path.parent)
     with _quiet(_mudata_packages()[1]), atomic_path(path) as temporary:
         mdata.write_h5mu(temporary)
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from immo_hpc.errors import OutputError, UsageError
-from immo_hpc.files import atomic_path, require_absent
+from immo_hpc.errors import UsageError
+from immo_hpc.files import atomic_path, make_folder, require_absent
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 # Of a row group: each costs an entry a column in the footer, so wide tables need large ones.
@@ -78,7 +78,7 @@ def table_writer(path: Path, *, overwrite: bool = False) -> Iterator[Add]:
     """
     suffix = table_suffix(path)
     require_free(path, overwrite)
-    make_parent(path)
+    make_folder(path.parent)
     with atomic_path(path) as temporary, ExitStack() as stack:
         if suffix == ".parquet":
             add = stack.enter_context(_parquet_rows(temporary))
@@ -96,21 +96,6 @@ def require_free(path: Path, overwrite: bool) -> None:
     """
     if not overwrite or path.is_dir():
         require_absent(path)
-
-
-def make_parent(path: Path) -> None:
-    """Make the folder of ``path``.
-
-    Raises:
-        OutputError: If that is not possible.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = (
-            f"{path}: its folder cannot be made ({error.strerror}). Choose another output place."
-        )
-        raise OutputError(message) from error
 
 
 def _with_ids(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from immo_hpc.config import ImmoConfig, validated
-from immo_hpc.files import refuse_output
+from immo_hpc.files import make_folder
 from immo_hpc.lease import hold
 from immo_hpc.train.checkpoint import list_checkpoints
 from immo_hpc.train.distributed import ALONE, Group
@@ -63,10 +63,7 @@ def train_run(
     asked = _Asked(Path(shards), folder, config, resume, init_from, on_epoch)
     if not group.is_first:
         return _train_run(asked, group)
-    try:
-        folder.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        refuse_output(folder.path, error)
+    make_folder(folder.path.parent)
     with hold(folder.lease, wait_s=wait_s):
         return _train_run(asked, group)
 

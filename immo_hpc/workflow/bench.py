@@ -16,6 +16,7 @@ from immo_hpc.bench.train import bench_train as time_training
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.simulate import SimulationConfig, simulate_cohort
 from immo_hpc.errors import UsageError
+from immo_hpc.files import make_folder
 from immo_hpc.workflow.outcome import Outcome
 from immo_hpc.workflow.prepare import CohortOptions, prepare_cohort
 from immo_hpc.workflow.use import require_free
@@ -43,8 +44,7 @@ def bench_train(
         CohortError: If the cohort cannot be used.
         OutputError: If ``out`` cannot be written.
     """
-    if out is not None:
-        require_free(out, force=True)
+    _make_ready(out)
     cohort = (
         simulate_cohort(_LIKE_IBDMDB).cohort
         if cohort_path is None
@@ -89,8 +89,7 @@ def bench_processes(
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", processes):
         message = f"--processes {processes}: expected numbers above 0, such as 1,2,4."
         raise UsageError(message)
-    if out is not None:
-        require_free(out, force=True)
+    _make_ready(out, folder)
     simulated = SimulationConfig() if quick else _LIKE_IBDMDB
     cohort = (
         simulate_cohort(simulated).cohort
@@ -140,8 +139,7 @@ def bench_kernels(
         ConfigError: If the device is not there.
         OutputError: If ``out`` cannot be written.
     """
-    if out is not None:
-        require_free(out, force=True)
+    _make_ready(out)
     measured = time_kernels(
         quick=quick, with_compile=with_compile, rounds=rounds, device=device, out=out, say=say
     )
@@ -172,8 +170,7 @@ def bench_prepare(
         ImmoError: If a contender fails.
         OutputError: If ``out`` cannot be written.
     """
-    if out is not None:
-        require_free(out, force=True)
+    _make_ready(out, folder)
     measured = time_preparing(
         sizes=QUICK_SIZES if quick else (*SAMPLE_SIZES, *FEATURE_SIZES),
         large=() if quick else LARGE_SIZES,
@@ -206,8 +203,7 @@ def bench_loader(
         ImmoError: If the loader fails.
         OutputError: If there is not enough space, or ``out`` cannot be written.
     """
-    if out is not None:
-        require_free(out, force=True)
+    _make_ready(out, folder)
     measured = measure_loader(
         gb=gb,
         memory_gb=memory_gb,
@@ -223,3 +219,12 @@ def bench_loader(
     )
     refused = {note for row in measured.rows for note in row.notes}
     return Outcome(measured.to_dict(), measured.text(), (*measured.notes, *sorted(refused)))
+
+
+def _make_ready(out: Path | None, folder: Path | None = None) -> None:
+    """Make the folders that a result and a bench's files go to, before anything is timed."""
+    if out is not None:
+        require_free(out, force=True)
+        make_folder(out.parent)
+    if folder is not None:
+        make_folder(folder)

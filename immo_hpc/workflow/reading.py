@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from immo_hpc.data.cohort import Cohort
-from immo_hpc.files import refuse_output
+from immo_hpc.files import make_folder
 from immo_hpc.lease import hold
 from immo_hpc.workflow.preparing.place import describe_inputs
 
@@ -46,10 +46,7 @@ def opened_cohort(
         yield read(None)
         return
     scratch = beside.absolute().with_name(f".{beside.name}.tables")
-    try:
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        refuse_output(scratch, error)
+    make_folder(scratch.parent)
     with hold(scratch.with_name(f"{scratch.name}.lease")):
         try:
             yield read(scratch)

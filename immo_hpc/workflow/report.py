@@ -10,6 +10,7 @@ from typing import TypeVar
 from immo_hpc.analysis.attribution import EVERY_CHECK, Checks
 from immo_hpc.analysis.report import ReportContent, write_report
 from immo_hpc.errors import CohortError, UsageError
+from immo_hpc.files import make_folder
 from immo_hpc.train import read_metrics
 from immo_hpc.train.model_file import load_model
 from immo_hpc.workflow.calibrate import covered
@@ -39,10 +40,10 @@ def report_run(
         RunError, ShardError: If the run or its shards cannot be opened.
     """
     require_free(out, force)
+    make_folder(out.parent)
     opened = open_run(run)
     checks = checks_of(opened, Asked(exclude=exclude))
     content = gather(opened, checks)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_report(content, out)
     values = {"out": str(out), "bytes": out.stat().st_size}
     return Outcome(values, f"report: {out}", opened.analysed.notices)

@@ -212,6 +212,32 @@ def test_outputs_that_exist_are_not_replaced(trained, immo, tmp_path, small_coho
     assert immo("embed", trained / "run", "--out", table, "--force")[0] == 0
 
 
+def test_a_place_that_cannot_be_made_is_said_before_the_work(trained, immo, tmp_path, monkeypatch):
+    monkeypatch.setattr("immo_hpc.workflow.report.open_run", lambda run: pytest.fail("worked"))
+    (tmp_path / "file").write_text("mine")
+    below = tmp_path / "file" / "below"
+    expected = r"file.*cannot be written \((File exists|Not a directory)\)"
+    failed(immo("report", trained / "run", below / "report.html"), expected)
+    for words in (
+        ("train",),
+        ("train", "--processes", "1"),
+        *((verb, "--quick") for verb in ("prepare", "kernels", "loader", "search")),
+    ):
+        failed(immo("bench", *words, "--out", below / "bench.json"), expected)
+    for verb in ("prepare", "loader"):
+        failed(immo("bench", verb, "--quick", "--folder", below), expected)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_bench_makes_the_folder_it_is_given(immo, tmp_path):
+    folder = tmp_path / "not" / "there"
+    out = tmp_path / "neither" / "prepare.json"
+    words = ("--quick", "--repeats", "1", "--folder", folder, "--out", out)
+    assert immo("bench", "prepare", *words)[0] == 0
+    assert json.loads(out.read_text())["rows"]
+    assert not list(folder.iterdir())
+
+
 def test_new_samples_without_any_known_layer_are_refused(trained, immo, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

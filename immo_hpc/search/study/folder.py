@@ -10,7 +10,7 @@ from typing import Any
 
 from immo_hpc._version import __version__
 from immo_hpc.errors import RunError
-from immo_hpc.files import new_folder, refuse_output, require_absent, write_text
+from immo_hpc.files import make_folder, new_folder, require_absent, write_text
 from immo_hpc.lease import hold
 from immo_hpc.search.study.plan import STALE_AFTER_S, Plan, differences, plan_from_dict
 
@@ -179,10 +179,7 @@ def make_or_join(folder: StudyFolder, plan: Plan, goal: Goal) -> Plan:
         RunError: If another study is there; the message names what differs.
         OutputError: If something else is there, or the folder cannot be made.
     """
-    try:
-        folder.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        refuse_output(folder.path, error)
+    make_folder(folder.path.parent)
     beside = folder.path.with_name(f".{folder.path.name}.lease")
     with hold(beside, wait_s=WAIT_S, stale_after_s=STALE_AFTER_S):
         if folder.exists:

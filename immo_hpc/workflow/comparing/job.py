@@ -13,7 +13,7 @@ from immo_hpc.analysis.compare.missing import Missing
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.errors import OutputError
-from immo_hpc.files import refuse_output, write_text
+from immo_hpc.files import make_folder, write_text
 from immo_hpc.workflow.prepare import CohortOptions
 
 _INPUTS = "inputs.json"
@@ -91,10 +91,7 @@ class CompareJob:
         }
         inputs = dict(json.loads(json.dumps(inputs)))
         place = self.work / _INPUTS
-        try:
-            self.work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            refuse_output(self.work, error)
+        make_folder(self.work)
         if not place.exists():
             write_text(place, json.dumps(inputs, indent=1) + "\n")
         found = _read(place) or {}

@@ -14,7 +14,7 @@ from immo_hpc.analysis.explaining.baseline import Kind
 from immo_hpc.analysis.explaining.retrained import from_values, retrain, to_values
 from immo_hpc.analysis.explaining.stability import Refit
 from immo_hpc.errors import OutputError
-from immo_hpc.files import refuse_output, write_text
+from immo_hpc.files import make_folder, write_text
 from immo_hpc.work import WorkFolder
 from immo_hpc.workflow.opened import open_run
 
@@ -60,10 +60,7 @@ class RetrainJob:
             "baseline": self.baseline,
         }
         place = self.work / _INPUTS
-        try:
-            self.work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            refuse_output(self.work, error)
+        make_folder(self.work)
         if not place.exists():
             write_text(place, json.dumps(inputs, indent=1) + "\n")
         found = _read(place)

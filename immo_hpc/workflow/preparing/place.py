@@ -18,7 +18,7 @@ from typing import Any
 
 from immo_hpc.data.manifest import MANIFEST_NAME
 from immo_hpc.errors import OutputError, UsageError
-from immo_hpc.files import refuse_output, write_text
+from immo_hpc.files import make_folder, refuse_output, write_text
 from immo_hpc.lease import hold
 
 INPUTS = "inputs.json"
@@ -60,16 +60,13 @@ class PreparePlace:
             OutputError: If a folder is the work of other inputs, or cannot be made.
         """
         for folder in dict.fromkeys((self.work, self.home)):
+            make_folder(folder)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
                 _claim(folder / INPUTS, inputs)
             except OSError as error:
                 refuse_output(folder, error)
             self._require_same(folder, inputs)
-        try:
-            self.shards.mkdir(exist_ok=True)
-        except OSError as error:
-            refuse_output(self.shards, error)
+        make_folder(self.shards)
 
     def was_for(self, inputs: Mapping[str, Any]) -> bool:
         """True if a folder was begun for the same inputs."""

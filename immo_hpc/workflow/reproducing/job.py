@@ -17,7 +17,7 @@ from immo_hpc.analysis.reproduce.split import measure_split
 from immo_hpc.config import ImmoConfig
 from immo_hpc.data.cohort import Cohort
 from immo_hpc.errors import OutputError
-from immo_hpc.files import refuse_output, write_text
+from immo_hpc.files import make_folder, write_text
 from immo_hpc.workflow.prepare import CohortOptions
 from immo_hpc.workflow.preparing.place import describe_inputs
 from immo_hpc.workflow.reproducing.search import read_study, search
@@ -143,10 +143,7 @@ class ReproduceJob:
             OutputError: If the folder is the work of other inputs, or cannot be made.
         """
         place = self.work / INPUTS
-        try:
-            self.work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            refuse_output(self.work, error)
+        make_folder(self.work)
         if not place.exists():
             write_text(place, json.dumps(self.digests(), indent=1) + "\n")
         if differing := self.differing(read_json(place) or {}):
