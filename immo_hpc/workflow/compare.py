@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -147,6 +148,11 @@ def _possible(job: CompareJob, may_drop: bool) -> tuple[CompareJob, tuple[str, .
     cohort = job.read()
     trial = make_trial(cohort, job.settings(0), job.missing[0])
     notices, tasks = cohort.notices, list(job.tasks)
+    if cohort.roles.subject is None:
+        notices = (
+            *notices,
+            "No column says whose the samples are: each counts as a person of its own.",
+        )
     if job.visits:
         if "label" in tasks and not may_drop:
             message = (
@@ -194,7 +200,8 @@ def _save(comparison: Comparison, config: ImmoConfig, out: Path) -> None:
 def comparison_text(comparison: Comparison) -> str:
     """The tables and the verdicts, for a terminal."""
     lines = [
-        f"{comparison.cohort}: {comparison.num_splits} splits of {comparison.num_subjects} people"
+        f"{comparison.cohort}: {comparison.num_splits} "
+        f"split{'s' * (comparison.num_splits != 1)} of {comparison.num_subjects} people"
     ]
     lines += _text_of(comparison.label_scores, ["missing", "part"], "auc", "AUC by person")
     lines += _text_of(comparison.imputation, ["missing", "task", "layer"], "r2", "R²")
@@ -213,7 +220,9 @@ def _text_of(table: pd.DataFrame, keys: list[str], measure: str, name: str) -> l
 
 
 def _value(row: dict[Any, Any], measure: str) -> str:
-    told = f"{row[measure]:.3f} ± {row[f'{measure}_sd']:.3f}"
+    told, sd = f"{row[measure]:.3f}", row[f"{measure}_sd"]
+    if math.isfinite(sd):  # Of one split there is none.
+        told += f" ± {sd:.3f}"
     if row["is_reference"]:
         return f"{told}  (best simple)"
     return f"{told}  {row['difference']:+.3f} [{row['lower']:+.3f}, {row['upper']:+.3f}]"

@@ -41,6 +41,22 @@ def test_it_writes_tables_json_and_a_page(immo, small_cohort, tmp_path):
     assert "expected nothing there" in said
 
 
+def test_one_split_has_no_spread_and_samples_without_people_are_said(immo, small_cohort, tmp_path):
+    path = small_cohort / "samples.tsv"
+    samples = pd.read_csv(path, sep="\t").drop(columns="subject_id")
+    samples.to_csv(path, sep="\t", index=False)
+    description = small_cohort / "cohort.yaml"
+    description.write_text(description.read_text().replace("subject: subject_id\n", ""))
+    out = tmp_path / "out"
+    code, printed, said = immo("compare", small_cohort, out, "--methods", METHODS, "--splits", 1)
+    assert code == 0, said
+    assert "cohort: 1 split of 36 people" in printed
+    assert "nan" not in printed
+    assert "±" not in printed
+    assert "each counts as a person of its own" in said
+    assert "± \N{EN DASH}" not in (out / "report.html").read_text()
+
+
 def test_it_goes_on_where_it_was(immo, small_cohort, tmp_path, monkeypatch):
     from immo_hpc.workflow import compare as flow
 

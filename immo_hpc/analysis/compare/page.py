@@ -181,7 +181,9 @@ def _strong(rows: pd.DataFrame, measure: str) -> frozenset[int]:
 
 
 def _spread(row: dict[str, Any], measure: str) -> str:
-    return f"{_cell(row[measure])} ± {_cell(row[f'{measure}_sd'])}"
+    told, sd = _cell(row[measure]), row[f"{measure}_sd"]
+    # Of one split there is none.
+    return f"{told} ± {_cell(sd)}" if math.isfinite(sd) else told
 
 
 def _difference(row: dict[str, Any]) -> str:
