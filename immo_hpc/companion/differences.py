@@ -38,7 +38,7 @@ def absolute_differences(a: Table, b: Table) -> Table:
 
 @functools.cache
 def _compiled() -> Callable[..., Any]:
-    from immo_kernels.compiling import compiled
+    from immo_compiling import compiled
 
     table = "float32[:, ::1]"
     # Features may be summed in any order, which lets the processor take several at once.

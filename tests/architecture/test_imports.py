@@ -30,6 +30,7 @@ ROWS = [
         "immo_hpc._version",
     ],
     ["immo_kernels"],
+    ["immo_compiling"],
 ]
 # What a room may never import, beyond the rows above it.
 NEVER = {
@@ -44,10 +45,12 @@ NEVER = {
     "immo_hpc.search": {"submitit"},
     "immo_jobs": {"torch"},
     "immo_kernels": {"immo_hpc", "immo_jobs"},
+    # It is for rooms without torch, too.
+    "immo_compiling": {"torch"},
 }
 SOURCES = sorted(
     path
-    for folder in ("immo_hpc", "kernels/immo_kernels", "jobs/immo_jobs")
+    for folder in ("immo_hpc", "kernels/immo_compiling", "kernels/immo_kernels", "jobs/immo_jobs")
     for path in (ROOT / folder).rglob("*.py")
 )
 

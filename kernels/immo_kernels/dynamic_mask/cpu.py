@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from immo_compiling import compiled
 from immo_kernels._cpu import flat, num_threads, run_rows, table
 from immo_kernels._outputs import empty
 from immo_kernels._philox_cpu import BLOCK, WORDS, draw_values
-from immo_kernels.compiling import compiled
 
 
 def forward(

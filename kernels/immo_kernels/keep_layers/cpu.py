@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from immo_compiling import compiled
 from immo_kernels._cpu import table
 from immo_kernels._philox_cpu import philox4x32
-from immo_kernels.compiling import compiled
 
 
 def forward(measured: Tensor, sample_uid: Tensor, threshold: int, seed: int, epoch: int) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from immo_compiling import compiled
 from immo_kernels._cpu import flat, num_threads, run_rows, table
 from immo_kernels._philox_cpu import BLOCK, WORDS, draw_values
-from immo_kernels.compiling import compiled
 
 _SCOPES = {"observed": 0, "kept": 1, "dropped": 2}
 _ALL = 65536  # one above the largest 16-bit draw
