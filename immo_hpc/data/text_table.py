@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+import pyarrow as pa
 
 from immo_hpc.data.packed import opened_bytes
 from immo_hpc.data.streams import RowBlock, TableStream, guarded
 from immo_hpc.data.tables import (
     DELIMITERS,
+    PACKED,
     id_place,
     matching,
     reading,
     table_name,
     table_suffix,
 )
-from immo_hpc.data.text_cells import Layout, parsed_lines, ragged_message, splitter
+from immo_hpc.data.text_cells import Layout, careful_rows, ragged_message
+from immo_hpc.data.text_chunks import Chunks, Lines
 from immo_hpc.errors import CohortError
 
 _NAMES = {"\t": "tabs", ",": "commas"}
-# Lines are parsed in blocks of about this many characters: small enough for the caches.
-_BLOCK_CHARACTERS = 4 << 20
+# Lines are read in chunks of about this size: small enough for the caches.
+_CHUNK_BYTES = 1 << 20
+# From this size on, of packed files a quarter, compiled code saves more than it takes to load.
+_COMPILED_FROM = 32 << 20
+_MOST_THREADS = 4
 
 
 def text_stream(path: Path, patterns: Sequence[str]) -> TableStream:
@@ -107,14 +117,66 @@ def _header(path: Path) -> tuple[list[str], int]:
 
 
 def _blocks(layout: Layout) -> Iterator[RowBlock]:
-    split = splitter(layout)
-    line = layout.line
-    with opened_text(layout.path) as stream:
-        for _ in range(layout.line):
-            next(stream)
-        while lines := stream.readlines(_BLOCK_CHARACTERS):
-            # The reader behind may need the lines after these to end a quoted cell.
-            count, block = parsed_lines(lines, stream, line, split, layout)
+    with opened_bytes(layout.path) as stream:
+        chunks = Chunks(stream, _CHUNK_BYTES)
+        chunks.skip(layout.line)
+        packing = 4 if layout.path.suffix.lower() in PACKED else 1
+        if packing * layout.path.stat().st_size < _COMPILED_FROM:
+            yield from _careful_blocks(chunks, layout)
+        else:
+            yield from _scanned_blocks(chunks, layout)
+
+
+def _careful_blocks(chunks: Chunks, layout: Layout) -> Iterator[RowBlock]:
+    lines, line = Lines(iter(chunks.next, b"")), layout.line
+    while lines.at_hand():
+        count, block = careful_rows(lines, line, layout)
+        line += count
+        if len(block[0]):
+            yield block
+
+
+def _scanned_blocks(chunks: Chunks, layout: Layout) -> Iterator[RowBlock]:
+    """The rows chunk by chunk, while threads scan those ahead."""
+    # Importing numba takes as long as reading a small table.
+    from immo_hpc.data.text_scan import UnusualError, scanned_rows
+
+    line, number = layout.line, min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    ahead: deque[tuple[bytes, Future[tuple[int, RowBlock]]]] = deque()
+    with _threads(number) as threads:
+
+        def begun(chunk: bytes) -> tuple[bytes, Future[tuple[int, RowBlock]]]:
+            return chunk, threads.submit(scanned_rows, chunk, layout)
+
+        def following() -> Iterator[bytes]:
+            while ahead:
+                yield ahead.popleft()[0]
+            yield from iter(chunks.next, b"")
+
+        while True:
+            while len(ahead) <= number and (chunk := chunks.next()):
+                ahead.append(begun(chunk))
+            if not ahead:
+                return
+            try:
+                count, block = ahead[0][1].result()
+                ahead.popleft()
+            except (UnusualError, pa.ArrowInvalid):
+                # A cell in quotes may go on in the chunks behind.
+                lines = Lines(following())
+                count, block = careful_rows(lines, line, layout)
+                if left := lines.left():
+                    ahead.appendleft(begun(left))
             line += count
             if len(block[0]):
                 yield block
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that leave what they have not begun when the block ends, however it ends."""
+    threads = ThreadPoolExecutor(number, thread_name_prefix="immo-scan")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)

@@ -35,7 +35,7 @@ def _small_blocks(monkeypatch):
     """Blocks of a few rows, so that every table has several."""
     monkeypatch.setitem(blocks.row_blocks.__kwdefaults__, "block_bytes", 48)
     monkeypatch.setattr(blocks.rows_in, "__defaults__", (48,))
-    monkeypatch.setattr(text_table, "_BLOCK_CHARACTERS", 40)
+    monkeypatch.setattr(text_table, "_CHUNK_BYTES", 40)
     monkeypatch.setattr(parquet_table, "_GROUP_BYTES", 48)
     monkeypatch.setattr(parquet_table, "BLOCK_BYTES", 48)
     monkeypatch.setattr(anndata_disk, "_MOST_CHUNK_ROW", 48)
