@@ -15,6 +15,11 @@ from immo_hpc.errors import CohortError
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
+NO_SUBJECTS = (
+    "No subject column is named, so every sample counts as a subject of its own. If subjects "
+    "come more than once, every figure here is inflated."
+)
+
 
 @dataclass(frozen=True)
 class LabelledSamples:
@@ -189,8 +194,5 @@ def _notices(
             "stands in no training subject."
         )
     if cohort.roles.subject is None:
-        notices.append(
-            "No subject column is named, so every sample counts as a subject of its own. If "
-            "subjects come more than once, every figure here is inflated."
-        )
+        notices.append(NO_SUBJECTS)
     return tuple(notices)

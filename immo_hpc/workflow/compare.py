@@ -20,7 +20,7 @@ from immo_hpc.analysis.compare.registry import chosen
 from immo_hpc.analysis.compare.results import Comparison
 from immo_hpc.analysis.compare.summary import summarise
 from immo_hpc.analysis.compare.trial import make_trial
-from immo_hpc.analysis.labels import labelled_samples
+from immo_hpc.analysis.labels import NO_SUBJECTS, labelled_samples
 from immo_hpc.config import ImmoConfig
 from immo_hpc.errors import CohortError, UsageError
 from immo_hpc.files import new_folder, require_absent, write_text
@@ -148,11 +148,6 @@ def _possible(job: CompareJob, may_drop: bool) -> tuple[CompareJob, tuple[str, .
     cohort = job.read()
     trial = make_trial(cohort, job.settings(0), job.missing[0])
     notices, tasks = cohort.notices, list(job.tasks)
-    if cohort.roles.subject is None:
-        notices = (
-            *notices,
-            "No column says whose the samples are: each counts as a person of its own.",
-        )
     if job.visits:
         if "label" in tasks and not may_drop:
             message = (
@@ -174,6 +169,8 @@ def _possible(job: CompareJob, may_drop: bool) -> tuple[CompareJob, tuple[str, .
                 raise
             tasks.remove("label")
             notices = (*notices, f"The label is not compared: {error}")
+    if cohort.roles.subject is None and NO_SUBJECTS not in notices:
+        notices = (*notices, NO_SUBJECTS)
     if len(cohort.layers) < 2 and "layers" in tasks and may_drop:
         tasks.remove("layers")
         notices = (*notices, "Hidden layers are not compared: there is only one layer.")

@@ -30,7 +30,7 @@ _UMINT = {
     "mask": _NO_MASKS,
     "loss": {"scope": "observed"},
     "model": {"dropout": 0.0},
-    "train": {"weight_decay": 1e-2},
+    "train": {"weight_decay": 1e-2, "companion": False},
 }
 _PLAIN = {"mask": _NO_MASKS, "loss": {"scope": "observed"}, "model": {"dropout": 0.0}}
 _ALL = "all"

@@ -49,6 +49,17 @@ def test_every_method_answers_what_it_says_it_can(trial, name):
             assert min(answer["total"]) >= 0
 
 
+def test_only_immo_itself_answers_with_a_companion(trial, monkeypatch):
+    def refuse(*given, **named):
+        pytest.fail("fitted a companion")
+
+    monkeypatch.setattr("immo_hpc.inference.companion.companion_of", refuse)
+    for name in sorted(NETWORKS & set(HERE) - {"immo", "immo_companion", "mofa"}):
+        CONTENDERS[name].learn(trial.training, trial.config)
+    with pytest.raises(pytest.fail.Exception):
+        CONTENDERS["immo"].learn(trial.training, trial.config)
+
+
 @pytest.mark.parametrize("name", ["mean", "svd", "knn", "ridge", "pls", "kernel_ridge", "immo"])
 def test_what_is_learnt_does_not_depend_on_test_samples(make_raw, tiny_config, name):
     cohort = make_raw()
