@@ -10,8 +10,6 @@ give it (docs/adr/0031-text-scan.md).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -72,7 +70,7 @@ def scanned_rows(chunk: bytes, layout: Layout) -> tuple[int, RowBlock]:
     names = np.empty((most, 2), dtype=np.int64)
     left = np.empty((values.size // _CELLS_FOR_ONE_LEFT + 16, 4), dtype=np.int64)
     text = np.frombuffer(chunk, dtype=np.uint8).copy()
-    lines, rows, num_left = _compiled()(
+    lines, rows, num_left = _compiled_scan(
         text, ord(layout.delimiter), layout.place, is_chosen, _missing_codes(), values, names, left
     )
     if lines < 0:
@@ -86,13 +84,6 @@ def scanned_rows(chunk: bytes, layout: Layout) -> tuple[int, RowBlock]:
     except UnicodeDecodeError:
         raise UnusualError from None
     return lines, (ids, values[:rows])
-
-
-@functools.cache
-def _compiled() -> Callable[..., Any]:
-    places, table = "int64[:, ::1]", "float32[:, ::1]"
-    given = f"uint8[::1], int64, int64, boolean[::1], int64[::1], {table}, {places}, {places}"
-    return compiled(_scan, f"UniTuple(int64, 3)({given})")
 
 
 def _scan(
@@ -258,7 +249,10 @@ def _is_missing(text: Bytes, begin: int, end: int, missing: Places) -> bool:
     code = 1
     for place in range(begin, end):
         code = code * 256 + text[place]
-    return bool((missing == code).any())
+    found = False
+    for known in missing:
+        found = found or known == code
+    return found
 
 
 @functools.cache
@@ -267,3 +261,12 @@ def _missing_codes() -> Places:
     assert max(map(len, MISSING_TEXTS)) <= _LONGEST_MISSING
     codes = [int.from_bytes(b"\1" + text.encode(), "big") for text in MISSING_TEXTS]
     return np.array(codes, dtype=np.int64)
+
+
+# At import, before several threads ask for it.
+_PLACES, _TABLE = "int64[:, ::1]", "float32[:, ::1]"
+_compiled_scan = compiled(
+    _scan,
+    "UniTuple(int64, 3)(uint8[::1], int64, int64, boolean[::1], int64[::1], "
+    f"{_TABLE}, {_PLACES}, {_PLACES})",
+)
