@@ -5,11 +5,13 @@ Legend of shapes: ``sample``, ``feature``; ``column`` as in `immo_hpc.analysis.b
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from immo_hpc.analysis.bootstrap import Ranked, by_subject, macro_auc
 from immo_hpc.analysis.classifiers import Classifier, Factory
@@ -43,7 +45,10 @@ def fitted(factory: Factory, x: NDArray[np.floating[Any]], y: NDArray[np.int64],
     if len(usable) < 2:
         return None
     held = np.isin(y, usable)
-    return factory(seed).fit(x[held], y[held])
+    with warnings.catch_warnings():
+        # One that stopped early is a classifier like any other: folds tell what it is worth.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return factory(seed).fit(x[held], y[held])
 
 
 def class_scores(

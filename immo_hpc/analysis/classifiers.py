@@ -71,11 +71,14 @@ class Classifier:
         name: Short name.
         title: Name for people.
         settings: By setting (as text), a function of the seed that makes the estimator.
+        reads_wide: False if it takes too long on thousands of features: it then reads leading
+            principal components instead (`immo_hpc.analysis.methods.on_matrix`).
     """
 
     name: str
     title: str
     settings: Mapping[str, Factory]
+    reads_wide: bool = True
 
 
 def _svm(c: float) -> Factory:
@@ -146,9 +149,11 @@ LOGISTIC = Classifier(
 CLASSIFIERS: Mapping[str, Classifier] = {
     kind.name: kind
     for kind in (
-        Classifier("svm", "SVM (RBF)", {f"C={c:g}": _svm(c) for c in (0.1, 1.0, 10.0)}),
-        Classifier("gradient_boosting", "Gradient boosting", {"60 trees": _gradient_boosting}),
-        Classifier("neural_net", "Neural net", {"64 hidden units": _neural_net}),
+        Classifier("svm", "SVM (RBF)", {f"C={c:g}": _svm(c) for c in (0.1, 1.0, 10.0)}, False),
+        Classifier(
+            "gradient_boosting", "Gradient boosting", {"60 trees": _gradient_boosting}, False
+        ),
+        Classifier("neural_net", "Neural net", {"64 hidden units": _neural_net}, False),
         Classifier("lda", "LDA (shrinkage)", {"Ledoit-Wolf": _lda}),
         Classifier("ridge", "Ridge", {f"alpha={a:g}": _ridge(a) for a in (1e2, 1e3, 1e4)}),
         Classifier("random_forest", "Random forest", {"150 trees": _random_forest}),
@@ -156,6 +161,7 @@ CLASSIFIERS: Mapping[str, Classifier] = {
             "elastic_net",
             "Elastic net (logistic)",
             {f"C={c:g}": _elastic_net(c) for c in (1e-2, 1e-1)},
+            False,
         ),
     )
 }

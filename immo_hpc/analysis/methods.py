@@ -17,8 +17,12 @@ from immo_hpc.analysis.choice import choose, class_scores, fitted
 from immo_hpc.analysis.classifiers import Classifier
 from immo_hpc.analysis.labels import Fold, LabelledSamples
 from immo_hpc.analysis.results import Source
+from immo_hpc.analysis.span import leading_components
 
 Places = NDArray[np.int64]
+
+# Beyond so many features, classifiers that do not read wide tables get so many components.
+_WIDE, _COMPONENTS = 2048, 256
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ def on_matrix(
     Args:
         classifier: Kind and settings; they are compared over ``folds`` if there are several.
         source: What the inputs are.
-        x: Inputs of the labelled samples, ``(sample, feature)``, no NaN.
+        x: Inputs of the labelled samples, ``(sample, feature)``, no NaN. Of more than 2048
+            features, a classifier that does not read wide tables gets the 256 leading
+            principal components of the training samples.
         data: Their labels.
         folds: Folds inside the training subjects.
         seed: Seed of estimators that draw.
@@ -67,6 +73,10 @@ def on_matrix(
         always_score: Score a single setting too, which needs no choice.
     """
     needed = always_score or len(classifier.settings) > 1
+    suffix = ""
+    if x.shape[1] > _WIDE and not classifier.reads_wide:
+        x = leading_components(x, data.training, _COMPONENTS, seed)
+        suffix = f", {x.shape[1]} principal components"
     choice = choose(classifier, x, data, folds if needed else [], seed)
     factory = classifier.settings[choice.setting]
 
@@ -79,6 +89,5 @@ def on_matrix(
             known[key] = fitted(factory, x[fit], data.y[fit], seed)
         return class_scores(known[key], x[score], data.num_classes)
 
-    return Method(
-        classifier.name, title or classifier.title, source, choice.setting, choice.auc, scores
-    )
+    setting = choice.setting + suffix
+    return Method(classifier.name, title or classifier.title, source, setting, choice.auc, scores)

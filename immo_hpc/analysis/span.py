@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,23 @@ def span_of(x: Table, seed: int) -> Span:
         basis = x.T @ (vectors[:, held] / np.sqrt(values[held])).astype(np.float32)
         return Span(np.ascontiguousarray(basis))
     return Span(_leading(x, seed))
+
+
+def leading_components(
+    x: NDArray[np.floating[Any]], chosen: NDArray[np.bool_], number: int, seed: int
+) -> NDArray[np.float64]:
+    """Rows along the directions in which the chosen ones vary most, ``(row, component)``.
+
+    Args:
+        x: ``(row, feature)``, no NaN.
+        chosen: Rows that the mean and the directions are taken from, ``(row,)``.
+        number: Most components.
+        seed: As for `span_of`.
+    """
+    table = (x - x[chosen].mean(axis=0)).astype(np.float32)
+    z = span_of(table[chosen], seed).coordinates(table)
+    spread = np.einsum("rd,rd->d", z[chosen], z[chosen])
+    return np.asarray(z[:, np.argsort(-spread, kind="stable")[:number]])
 
 
 def _leading(x: Table, seed: int) -> Table:

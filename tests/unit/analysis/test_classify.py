@@ -1,14 +1,18 @@
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+from immo_hpc.analysis import methods
 from immo_hpc.analysis.choice import class_scores, fitted
 from immo_hpc.analysis.classifiers import CLASSIFIERS, CommonScale
 from immo_hpc.analysis.classify import classify, learn_fusion, predict
-from immo_hpc.analysis.labels import owner_codes
+from immo_hpc.analysis.labels import labelled_samples, owner_codes
+from immo_hpc.analysis.methods import on_matrix
 from immo_hpc.errors import CohortError, UsageError
 
 QUICK = ("ridge", "elastic_net", "lda")
@@ -230,3 +234,32 @@ def test_wrong_calls_are_refused(make_cohort):
         classify(_latent(cohort)[1:], cohort, seed=0)
     with pytest.raises(CohortError, match="one class only"):
         classify(_latent(cohort), _with_labels(cohort, "case"), seed=0)
+
+
+def test_wide_features_are_read_by_components_of_training_samples(make_cohort, monkeypatch):
+    monkeypatch.setattr(methods, "_WIDE", 30)
+    monkeypatch.setattr(methods, "_COMPONENTS", 7)
+    cohort = make_cohort(signal=6.0, missing=0.0, features=(40, 20))
+    data = labelled_samples(cohort)
+    x, folds = np.nan_to_num(cohort.wide()[data.index]), data.folds(0)
+    training, test = np.flatnonzero(data.training), np.flatnonzero(~data.training)
+    for name, classifier in CLASSIFIERS.items():
+        made = on_matrix(classifier, "raw", x, data, folds, 0)
+        assert made.setting.endswith(", 7 principal components") != classifier.reads_wide, name
+        said = made.scores(training, test)
+        positive = data.y[test] == 1
+        assert said[positive].min() > said[~positive].max() or name == "lda", name
+        # What is said of training samples does not change with the test samples.
+        other = x.copy()
+        other[test] *= -9
+        again = on_matrix(classifier, "raw", other, data, folds, 0)
+        np.testing.assert_array_equal(
+            made.scores(training, training), again.scores(training, training), name
+        )
+
+
+def test_a_classifier_that_stops_early_does_not_warn():
+    x, y = np.random.default_rng(0).normal(size=(40, 30)), np.arange(40) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fitted(lambda seed: LogisticRegression(max_iter=1), x, y, 0) is not None

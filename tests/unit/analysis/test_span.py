@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 from immo_hpc.analysis import span as module
 from immo_hpc.analysis.linear import fit_linear
-from immo_hpc.analysis.span import span_of
+from immo_hpc.analysis.span import leading_components, span_of
 
 
 def _table(rows, features, seed=0, rank=None):
@@ -62,3 +63,11 @@ def test_the_reference_is_independent():
     whole = LogisticRegression(**settings).fit(x.astype(float), y)
     turned = LogisticRegression(**settings).fit(z, y)
     np.testing.assert_allclose(span.to_features(turned.coef_.T)[:, 0], whole.coef_[0], atol=1e-5)
+
+
+def test_leading_components_are_those_of_the_chosen_rows():
+    x = (_table(60, 200, rank=5) * 3 + _table(60, 200, seed=1)).astype(np.float32)
+    chosen = np.arange(60) < 40
+    z = leading_components(x, chosen, 4, seed=0)
+    expected = PCA(4, svd_solver="full").fit(x[chosen]).transform(x)
+    np.testing.assert_allclose(np.abs(z), np.abs(expected), rtol=1e-3, atol=1e-2)
