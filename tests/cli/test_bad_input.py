@@ -10,6 +10,8 @@ import subprocess
 import pandas as pd
 import pytest
 
+from immo_hpc.errors import UsageError
+
 
 def edit_table(path, change):
     table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=object)
@@ -229,13 +231,17 @@ def test_a_place_that_cannot_be_made_is_said_before_the_work(trained, immo, tmp_
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_bench_makes_the_folder_it_is_given(immo, tmp_path):
-    folder = tmp_path / "not" / "there"
-    out = tmp_path / "neither" / "prepare.json"
-    words = ("--quick", "--repeats", "1", "--folder", folder, "--out", out)
-    assert immo("bench", "prepare", *words)[0] == 0
-    assert json.loads(out.read_text())["rows"]
-    assert not list(folder.iterdir())
+def test_a_bench_makes_the_folders_it_is_given(immo, tmp_path, monkeypatch):
+    folder, out = tmp_path / "not" / "there", tmp_path / "neither" / "prepare.json"
+
+    def measured(**given):
+        assert given["folder"].is_dir()
+        assert given["out"].parent.is_dir()
+        raise UsageError("measured")  # noqa: EM101
+
+    monkeypatch.setattr("immo_hpc.workflow.bench.time_preparing", measured)
+    words = ("--quick", "--folder", folder, "--out", out)
+    failed(immo("bench", "prepare", *words), "measured", code=2)
 
 
 def test_new_samples_without_any_known_layer_are_refused(trained, immo, tmp_path):
