@@ -32,7 +32,9 @@ def read_through(paths: Iterable[Path], buffer_bytes: int = READ_BYTES) -> int:
         buffer_bytes: Size of the buffer, filled from its start to its end again and again; that
             of one read or a multiple of it.
     """
-    buffer = memoryview(bytearray(buffer_bytes))
+    # From the start of a page: 16 bytes after it, where the memory of a `bytearray` begins, AMD
+    # processors copy at half the rate.
+    buffer = memoryview(mmap.mmap(-1, buffer_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     parts = cycle([buffer[at : at + READ_BYTES] for at in range(0, buffer_bytes, READ_BYTES)])
     total = 0
     for path in paths:

@@ -41,11 +41,13 @@ was written, to the bit: all of them for immo, three for each other loader.
   the limit, filled from its start to its end again and again, since a batch that somebody holds
   has to be written to memory, which costs more than filling the processor's cache.
 - **cache**: *cold*: before each epoch the files were dropped from the page cache, and looked at
-  page by page; *warm*: all of them were in it.
+  page by page, and an epoch of the same contender that is not counted came before, since a virtual
+  machine's memory is as fast as the process before left it; *warm*: all of them were in it.
 - **MB/s**: values delivered as float32 tensors, 10^6 bytes a second. In epoch 1 immo also verifies
   the checksum of every page.
 - **private MB**: largest resident private memory in epoch 1 / epoch 2 (`RssAnon`, with its worker
-  processes). **total MB**: with mapped files and shared memory, counted in each process.
+  processes). **total MB**: with mapped files and shared memory, counted in each process; mapped
+  files are pages of the page cache, which the system takes back when it wants them.
 - Every other loader has a copy of its own: one file a layer with the measured rows only, without
   compression. Nothing is padded for anybody. Where *batches* has no "all", the rate is that of so
   many batches of each epoch.

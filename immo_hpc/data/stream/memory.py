@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# Bytes that compiled code writes at once, to addresses that are multiples of them.
+_ALIGN = 64
+# What is expected differs by less from one epoch to the next, so that blocks fit all of them.
+_SLACK = 1.06
+
 
 class Memory:
-    """Memory of windows, used again once nobody holds a batch made of it.
+    """Blocks of memory, each used again once nobody holds an array made of it.
 
     Args:
         pin: Page-locked, so that a GPU copies from it in the background.
@@ -20,14 +27,34 @@ class Memory:
     def __init__(self, *, pin: bool) -> None:
         self._pin = pin
         self._free: list[Tensor] = []
+        self._capacity = 0
 
-    def take(self, size: int, capacity: int) -> NDArray[np.uint8]:
-        """At least ``size`` bytes; ``capacity`` if they must be got from the system."""
+    def expect(self, size: int) -> None:
+        """From now on blocks hold at least ``size`` bytes, so that one fits all."""
+        if size > self._capacity:
+            self._capacity = int(_SLACK * size)
+
+    def matrices(self, shapes: Mapping[str, tuple[int, int]]) -> dict[str, NDArray[np.float32]]:
+        """Matrices of float32 in one block, what is in them left as it is.
+
+        Args:
+            shapes: Shape of each, by name.
+        """
+        memory = self._take(matrices_bytes(shapes))
+        start = -memory.ctypes.data % _ALIGN
+        found = {}
+        for name, shape in shapes.items():
+            part = memory[start : start + 4 * math.prod(shape)]
+            found[name] = part.view(np.float32).reshape(shape)
+            start += _aligned_bytes(shape)
+        return found
+
+    def _take(self, size: int) -> NDArray[np.uint8]:
         block = None
         while self._free and (block is None or len(block) < size):
             block = self._free.pop()
         if block is None or len(block) < size:
-            capacity = max(size, capacity)
+            capacity = max(size, self._capacity)
             # NumPy asks for huge pages, torch does not.
             block = (
                 torch.empty(capacity, dtype=torch.uint8, pin_memory=True)
@@ -38,3 +65,12 @@ class Memory:
         # All views and tensors made of it keep this very array, and no other, alive.
         weakref.finalize(memory, self._free.append, block).atexit = False
         return memory
+
+
+def matrices_bytes(shapes: Mapping[str, tuple[int, int]]) -> int:
+    """Bytes of a block that `Memory.matrices` takes."""
+    return _ALIGN + sum(map(_aligned_bytes, shapes.values()))
+
+
+def _aligned_bytes(shape: tuple[int, int]) -> int:
+    return -(-4 * math.prod(shape) // _ALIGN) * _ALIGN

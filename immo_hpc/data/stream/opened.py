@@ -6,8 +6,7 @@ import errno
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,98 +26,61 @@ class OpenShards:
 
     Args:
         past_cache: Read past the page cache, where the file system can.
-        largest: Bytes of the largest buffer to fill.
+        largest: The most bytes that are read at once.
     """
 
     def __init__(self, *, past_cache: bool, largest: int) -> None:
         self.past_cache = past_cache
         self._descriptors: OrderedDict[Path, int] = OrderedDict()
-        self._aligned = mmap.mmap(-1, largest + 2 * _BLOCK) if past_cache else None
+        self._largest = largest
+
+    @cached_property
+    def _memory(self) -> mmap.mmap:
+        """What is read into; whoever maps the shards needs none."""
+        return mmap.mmap(-1, self._largest + 2 * _BLOCK)
 
     def close(self) -> None:
         """Close them; reading opens them again."""
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
 
-    def expect(self, group: RowGroup) -> None:
-        """Tell the system that ``group`` is read soon, so that the disk can start."""
-        if self.past_cache:
-            return
-        sizes = [chunk.size for chunk in group.chunks.values()]
-        start = min(chunk.offset for chunk in group.chunks.values())
-        # What is wrong with the file is told when it is read.
-        with suppress(OSError):
-            os.posix_fadvise(self._open(group.path), start, sum(sizes), os.POSIX_FADV_WILLNEED)
-
-    def fill(self, group: RowGroup, layer: str, buffer: NDArray[np.uint8], offset: int) -> None:
-        """Fill ``buffer`` with what lies at ``offset`` of the group's shard.
+    def read(self, group: RowGroup, layer: str, offset: int, size: int) -> NDArray[np.uint8]:
+        """The bytes at ``offset`` of the group's shard, valid until the next call.
 
         Raises:
-            ShardError: If it cannot be read, or the shard ends before; the message names shard,
+            ShardError: If they cannot be read, or the shard ends before; the message names shard,
                 row group and column.
         """
         try:
-            if self.past_cache:
-                left = self._fill_past_cache(group.path, buffer, offset)
-            else:
-                left = self._fill(group.path, buffer, offset)
+            found = self._read(group.path, offset, size)
         except OSError as error:
             raise ShardError(damaged(group, layer, str(error))) from error
-        if left:
+        if left := size - len(found):
             raise ShardError(damaged(group, layer, f"the file ends {left} bytes early"))
+        return found
 
-    def fill_all(
-        self, group: RowGroup, layer: str, parts: Sequence[memoryview], size: int, offset: int
-    ) -> None:
-        """Fill parts of ``size`` bytes each with what lies one after the other in the shard.
-
-        Raises:
-            ShardError: As `fill`.
-        """
-        filled = 0
-        if not self.past_cache:
-            try:
-                filled = os.preadv(self._open(group.path), parts, offset) // size
-            except OSError as error:
-                raise ShardError(damaged(group, layer, str(error))) from error
-        for number, part in enumerate(parts[filled:], filled):
-            rest = np.frombuffer(part, dtype=np.uint8)
-            self.fill(group, layer, rest, offset + number * size)
-
-    def _fill(self, path: Path, buffer: NDArray[np.uint8], offset: int) -> int:
-        """Bytes that were not there."""
-        filled = 0
-        while filled < len(buffer):
-            size = os.preadv(self._open(path), [buffer[filled:].data], offset + filled)
-            if not size:
-                break
-            filled += size
-        return len(buffer) - filled
-
-    def _fill_past_cache(self, path: Path, buffer: NDArray[np.uint8], offset: int) -> int:
-        """As `_fill`, by whole blocks into aligned memory first."""
-        assert self._aligned is not None
-        low = offset // _BLOCK * _BLOCK
-        needed = offset - low + len(buffer)
-        memory = memoryview(self._aligned)[: -(-needed // _BLOCK) * _BLOCK]
+    def _read(self, path: Path, offset: int, size: int) -> NDArray[np.uint8]:
+        """As many of the bytes as are there."""
+        # Past the page cache whole blocks are read, to where blocks may begin.
+        block = _BLOCK if self.past_cache else 1
+        low = offset // block * block
+        needed = offset - low + size
+        memory = memoryview(self._memory)[: -(-needed // block) * block]
         filled = 0
         while filled < needed:
             try:
-                size = os.preadv(self._open(path), [memory[filled:]], low + filled)
+                got = os.preadv(self._open(path), [memory[filled:]], low + filled)
             except OSError as error:
-                if error.errno != errno.EINVAL:
+                if error.errno != errno.EINVAL or not self.past_cache:
                     raise
                 self._give_up_direct()
-                return self._fill(path, buffer, offset)
-            filled += size
+                return self._read(path, offset, size)
+            filled += got
             # Less than whole blocks are read only where the file ends.
-            if size == 0 or size % _BLOCK:
+            if got == 0 or got % block:
                 break
-        found = np.frombuffer(
-            memory, np.uint8, max(0, min(filled, needed) - (offset - low)), offset - low
-        )
-        buffer[: len(found)] = found
-        return len(buffer) - len(found)
+        before = offset - low
+        return np.frombuffer(memory, np.uint8, max(0, min(filled, needed) - before), before)
 
     def _open(self, path: Path) -> int:
         descriptor = self._descriptors.get(path)

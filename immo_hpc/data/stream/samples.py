@@ -36,7 +36,8 @@ def read_samples(index: ShardIndex, places: Sequence[int] | NDArray[np.int64]) -
             ):
                 if high > low:
                     first = np.searchsorted(layer.rows, group.first)
-                    values[low:high] = reader.read(group, name, wanted[low:high] - first)
+                    reader.read_into(group, name, wanted[low:high] - first, values[low:high])
+                    reader.let_go(group)
             rows = place[layer.rows[wanted]]
             layers[name] = PreparedLayer(name, layer.features, values, rows, layer.scale[wanted])
     return PreparedCohort(

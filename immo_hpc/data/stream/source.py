@@ -12,29 +12,32 @@ from numpy.typing import NDArray
 
 from immo_hpc.data.balance import patterns
 from immo_hpc.data.batches.batch import Batch, require_batches, require_rank, require_start
+from immo_hpc.data.stream.assembly import Assembled, Assembler
 from immo_hpc.data.stream.background import Background
 from immo_hpc.data.stream.cache import goes_past_cache
 from immo_hpc.data.stream.groups import GroupReader
 from immo_hpc.data.stream.index import ShardIndex
-from immo_hpc.data.stream.memory import Memory
 from immo_hpc.data.stream.order import LANES, StreamOrder, stream_order
-from immo_hpc.data.stream.plan import plan_windows
-from immo_hpc.data.stream.windows import Window, WindowFiller
+from immo_hpc.data.stream.plan import plan_epoch
 from immo_hpc.errors import UsageError
 
-# One window is used while the other is filled.
+# One window is used while the other is brought in.
 _WINDOWS = 2
+# Batches are put together so many bytes at once, as far as windows are many times as large.
+_STRETCH_BYTES = 32 * 2**20
+_STRETCH_SHARE = 1 / 8
 
 
 class StreamSource:
     """Shuffled batches of some samples, read from their shards while they are used.
 
     As `BatchSource`, for cohorts larger than memory: row groups come in random order, and as
-    many as fit half of ``memory_bytes`` are shuffled together while the other half is filled
-    by a thread. The order of an epoch is a pure function of seed, epoch, samples, batch size
-    and ``memory_bytes``, so training can go on at any batch of any epoch, and on any number
-    of processes: each reads row groups of its own, and together their parts of a batch are
-    the very batch that one process gets.
+    many as fit half of ``memory_bytes`` are shuffled together while others are brought in by
+    threads. Values that the system's page cache holds are used where they are; what is not
+    stored as it is used, or read past the cache, takes memory of this process. The order of an
+    epoch is a pure function of seed, epoch, samples, batch size and ``memory_bytes``, so training
+    can go on at any batch of any epoch, and on any number of processes: each reads row groups of
+    its own, and together their parts of a batch are the very batch that one process gets.
 
     Args:
         index: The opened shards.
@@ -43,8 +46,8 @@ class StreamSource:
         seed: Seed of the order, 0 to 2**63 - 1.
         memory_bytes: Memory of all processes' windows together. A window holds at least one
             row group and one batch.
-        device: Where batches lie. For a GPU, windows are page-locked and copied from in the
-            background.
+        device: Where batches lie. For a GPU, they are put together in page-locked memory and
+            copied from it in the background.
         rank: Number of this process, from 0.
         world_size: Number of processes, at most `LANES`.
         balance: 'pattern': each batch has nearly its window's share of every missing pattern.
@@ -88,8 +91,9 @@ class StreamSource:
         self._reader = GroupReader(
             index, past_cache=goes_past_cache(index.value_bytes // 4 * item_bytes)
         )
-        memory = Memory(pin=self._device.type == "cuda")
-        self._filler = WindowFiller(index, self._reader, memory)
+        self._assembler = Assembler(index, self._reader, pin=self._device.type == "cuda")
+        at_once = min(_STRETCH_BYTES, int(_STRETCH_SHARE * self.window_bytes))
+        self._batches_at_once = max(1, at_once // max(1, batch_bytes))
 
     @property
     def past_cache(self) -> bool:
@@ -127,45 +131,45 @@ class StreamSource:
         """
         require_start(start, self.num_batches, self.num_samples)
         try:
-            with Background(lambda stop: self._windows(epoch, start, stop)) as windows:
-                yield from self._batches(windows)
+            with Background(lambda stop: self._assembled(epoch, start, stop)) as assembled:
+                yield from self._batches(assembled)
         finally:
             if self._device.type == "cuda":
                 # Copies may still run, and the next epoch uses the same memory.
                 torch.cuda.current_stream(self._device).synchronize()
 
-    def _batches(self, windows: Background[Window]) -> Iterator[Batch]:
+    def _batches(self, assembled: Background[Assembled]) -> Iterator[Batch]:
         before: _Used | None = None
-        for window in windows:
-            if not window.num_batches:
-                windows.release()
-                continue
-            used = _Used(window)
-            del window
+        for stretch in assembled:
+            used = _Used(stretch)
+            del stretch
             is_first = True
             for batch in used.batches(self._device):
                 yield batch
                 del batch
-                # Only now has the caller let go of the last batch of the window before.
+                # Only now has the caller let go of the last batch of the stretch before.
                 if is_first:
                     is_first = False
                     if before is not None:
                         before.wait()
                         before = None
-                    windows.release()
+                    assembled.release()
             before = used
             del used
 
-    def _windows(self, epoch: int, start: int, is_stopped: Callable[[], bool]) -> Iterator[Window]:
-        plans = plan_windows(
+    def _assembled(
+        self, epoch: int, start: int, is_stopped: Callable[[], bool]
+    ) -> Iterator[Assembled]:
+        plan = plan_epoch(
             self._order(epoch),
             batch_size=self._batch_size,
             start=start,
             rank=self._rank,
             world_size=self._world_size,
+            batches_at_once=self._batches_at_once,
         )
-        with self._reader:
-            yield from self._filler.windows(plans, is_stopped)
+        if plan.stretches:
+            yield from self._assembler.assembled(plan, is_stopped)
 
     def dealt(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Places in the shards of all samples in order, and the process that gets each."""
@@ -185,15 +189,15 @@ class StreamSource:
 
 
 class _Used:
-    """A window whose batches are handed out, and copied to a GPU in the background."""
+    """Batches that are handed out, and copied to a GPU in the background."""
 
-    def __init__(self, window: Window) -> None:
-        self._window: Window | None = window
+    def __init__(self, assembled: Assembled) -> None:
+        self._assembled: Assembled | None = assembled
         self._copied: torch.cuda.Event | None = None
 
     def batches(self, device: torch.device) -> Iterator[Batch]:
-        assert self._window is not None
-        for batch in self._window.batches():
+        assert self._assembled is not None
+        for batch in self._assembled.batches():
             if device.type != "cuda":
                 yield batch
                 continue
@@ -206,4 +210,4 @@ class _Used:
         """Until the copies are done, before the memory is used again."""
         if self._copied is not None:
             self._copied.synchronize()
-        self._window = None
+        self._assembled = None

@@ -1,60 +1,84 @@
-"""Tasks shared among threads."""
+"""A crew of threads that do tasks in turn."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
+Task = Callable[[T], None]
 
 
-def share(
-    number: int,
-    do: Callable[[int, T], None],
-    workers: Sequence[T],
-    is_stopped: Callable[[], bool],
-) -> None:
-    """Do tasks 0 to ``number`` - 1, each once, by as many threads as there are workers.
+class Crew(Generic[T]):
+    """Threads that do tasks in the order in which they were given.
+
+    A context manager: on leaving it no task is running, and those not yet begun are left.
 
     Args:
-        number: How many tasks.
-        do: Does one, called with its number and the thread's worker.
-        workers: What each thread works with; the calling thread has the first.
-        is_stopped: Asked before each task whether to leave the rest.
-
-    Raises:
-        Exception: What the first of the failed tasks raised; after a failure no other is begun.
+        workers: What each thread works with; so many threads there are.
 
     Example:
-        >>> share(3, lambda task, worker: worker.append(task), [done := []], lambda: False)
+        >>> with Crew([done := []]) as crew:
+        ...     wait(crew.give([lambda worker: worker.append(1), lambda worker: worker.append(2)]))
         >>> done
-        [0, 1, 2]
+        [1, 2]
     """
-    turns = iter(range(number))
-    lock = threading.Lock()
-    errors: dict[int, Exception] = {}
 
-    def work(worker: T) -> None:
-        while not (is_stopped() or errors):
-            with lock:
-                task = next(turns, None)
-            if task is None:
-                return
+    def __init__(self, workers: Sequence[T]) -> None:
+        self._tasks: SimpleQueue[tuple[Task[T], Future[None]] | None] = SimpleQueue()
+        self._is_over = threading.Event()
+        # Daemons, so that an interpreter that ends does not wait for them.
+        self._threads = [
+            threading.Thread(target=self._work, args=(worker,), name="immo-read", daemon=True)
+            for worker in workers
+        ]
+
+    @property
+    def size(self) -> int:
+        """How many threads."""
+        return len(self._threads)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for _thread in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def give(self, tasks: Iterable[Task[T]]) -> list[Future[None]]:
+        """Tasks to do, each once, by any of the threads; for `wait`."""
+        given = []
+        for task in tasks:
+            given.append(Future[None]())
+            self._tasks.put((task, given[-1]))
+        return given
+
+    def _work(self, worker: T) -> None:
+        while (item := self._tasks.get()) is not None and not self._is_over.is_set():
+            task, future = item
             try:
-                do(task, worker)
-            except Exception as error:  # noqa: BLE001 - raised again in the calling thread
-                errors[task] = error
+                task(worker)
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+            # What the task holds is let go before the next one comes.
+            del item, task, future
 
-    # Daemons, so that an interpreter that ends does not wait for them.
-    threads = [
-        threading.Thread(target=work, args=(worker,), name="immo-read", daemon=True)
-        for worker in workers[1:]
-    ]
-    for thread in threads:
-        thread.start()
-    work(workers[0])
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[min(errors)]
+
+def wait(given: Iterable[Future[None]]) -> None:
+    """Until all of these tasks are done.
+
+    Raises:
+        Exception: What the first of those that failed raised.
+    """
+    for future in given:
+        future.result()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immo_hpc.data.shards import read_shards
-from immo_hpc.data.stream import StreamSource, groups, open_shards, read_samples
+from immo_hpc.data.stream import StreamSource, groups, mapped, open_shards, read_samples
 from immo_hpc.data.stream.memory import Memory
 from immo_hpc.errors import ShardError, UsageError
 
@@ -164,23 +164,55 @@ def test_values_read_again_are_the_same(new_cohort, write):
         assert merged(map(rows_of, source.epoch(epoch))) == expected
 
 
-@pytest.mark.parametrize("places", [1, 2, 1024])
+@pytest.fixture(params=["mapped", "read"])
+def route(request, monkeypatch):
+    """Whether shards can be mapped; on a file system or a system without it they are read."""
+    if request.param == "read":
+        monkeypatch.setattr(mapped, "_map", lambda path: None)
+    elif not Path("/proc/self/smaps").exists():
+        pytest.skip("nothing can be mapped here")
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("gap", [1, 50, 10**6])
-def test_long_rows_go_straight_to_their_places(new_cohort, write, monkeypatch, places, gap):
-    monkeypatch.setattr(groups, "_DIRECT_BYTES", 1)
-    monkeypatch.setattr(groups, "_MOST_PLACES", places)
+def test_rows_are_found_over_gaps_of_any_size(new_cohort, write, monkeypatch, route, gap, dtype):
     monkeypatch.setattr(groups, "_GAP_BYTES", gap)
-    folder = write(new_cohort(num_samples=60), group_rows=12)
+    folder = write(new_cohort(num_samples=60), group_rows=12, dtype=dtype)
     chosen = np.flatnonzero(np.random.default_rng(gap).random(60) < 0.5)
-    source = StreamSource(open_shards(folder), chosen, batch_size=8, seed=0, memory_bytes=1500)
+    index = open_shards(folder)
+    source = StreamSource(index, chosen, batch_size=8, seed=0, memory_bytes=1500)
     expected = rows_of_cohort(read_shards(folder).cohort.take(chosen))
     for epoch in range(3):
         assert merged(map(rows_of, source.epoch(epoch))) == expected
+    assert rows_of_cohort(read_samples(index, chosen)) == expected
 
 
-@pytest.mark.parametrize("long", [1, 10**6])
-def test_a_shard_cut_short_after_it_was_verified_is_named(new_cohort, write, monkeypatch, long):
-    monkeypatch.setattr(groups, "_DIRECT_BYTES", long)
+def test_several_batches_are_put_together_at_once(new_cohort, write, route):
+    folder = write(new_cohort(num_samples=200), group_rows=20)
+    index = open_shards(folder)
+    source = StreamSource(index, batch_size=3, seed=0, memory_bytes=10**6)
+    one = StreamSource(index, batch_size=3, seed=0, memory_bytes=10**6)
+    assert source._batches_at_once > 1
+    one._batches_at_once = 1
+    for start in (0, 5):
+        found = [rows_of(batch) for batch in source.epoch(2, start)]
+        assert found == [rows_of(batch) for batch in one.epoch(2, start)]
+
+
+def test_a_system_that_brings_nothing_in_is_read_from(new_cohort, write, monkeypatch):
+    """As before Linux 5.14; later on, as a disk that fails."""
+    folder = write(new_cohort(num_samples=60))
+    source = StreamSource(open_shards(folder), batch_size=8, seed=0, memory_bytes=1500)
+    expected = rows_of_cohort(read_shards(folder).cohort)
+    asked = []
+    for epoch in range(2):
+        assert merged(map(rows_of, source.epoch(epoch))) == expected
+        monkeypatch.setattr(mapped, "_advise", lambda *_: asked.append(_) or -1)
+    assert asked
+
+
+def test_a_shard_cut_short_after_it_was_verified_is_named(new_cohort, write, route):
     index = open_shards(write(new_cohort(1, num_samples=30)))
     source = StreamSource(index, batch_size=4, seed=0, memory_bytes=300)
     list(source.epoch(0))
@@ -190,6 +222,33 @@ def test_a_shard_cut_short_after_it_was_verified_is_named(new_cohort, write, mon
         ShardError, match=r"row group \d+, column 'x_layer\d': damaged: the file ends"
     ):
         list(source.epoch(1))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="no list of mappings here")
+def test_mapped_shards_take_no_more_memory_than_their_windows(new_cohort, write):
+    """What a window held goes back to the system with it, and the rest with the epoch."""
+
+    def mapped_bytes():
+        total, is_shard = 0, False
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            head = line.split()
+            if "-" in head[0]:
+                is_shard = len(head) > 5 and head[5].endswith(".parquet")
+            elif is_shard and head[0] == "Rss:":
+                total += 1024 * int(head[1])
+        return total
+
+    index = open_shards(
+        write(new_cohort(num_samples=1500, widths=(5000, 4000)), group_rows=50, rows_per_shard=300)
+    )
+    memory_bytes = 2_500_000
+    source = StreamSource(index, batch_size=4, seed=0, memory_bytes=memory_bytes)
+    assert index.value_bytes > 4 * memory_bytes
+    for epoch in range(2):
+        peak = max(mapped_bytes() for _ in source.epoch(epoch))
+        # The system brings in what is around a page, up to 64 KB.
+        assert source.window_bytes < peak < 1.5 * memory_bytes
+        assert not mapped_bytes()
 
 
 def test_shards_of_an_older_program_are_streamed():
@@ -255,15 +314,19 @@ def test_nothing_is_left_of_an_epoch_that_is_not_finished(new_cohort, write):
 
 def test_memory_goes_round():
     memory = Memory(pin=False)
-    first = memory.take(100, 200)
-    address = first.ctypes.data
-    rows = torch.from_numpy(first[:80].view(np.float32).reshape(4, 5))[1:3]
+    memory.expect(4000)
+    first = memory.matrices({"mg": (4, 5), "mt": (0, 7), "mb": (3, 1)})
+    assert [matrix.shape for matrix in first.values()] == [(4, 5), (0, 7), (3, 1)]
+    assert all(matrix.ctypes.data % 64 == 0 for matrix in first.values() if matrix.size)
+    address = first["mg"].ctypes.data
+    rows = torch.from_numpy(first["mg"])[1:3]
     del first
     gc.collect()
-    second = memory.take(100, 200)
-    assert second.ctypes.data != address
+    assert memory.matrices({"mg": (4, 5)})["mg"].ctypes.data != address
+    rows_of_others = memory.matrices({"mg": (4, 5)})
     del rows
-    assert memory.take(150, 200).ctypes.data == address
+    assert memory.matrices({"mg": (900, 1)})["mg"].ctypes.data == address
+    del rows_of_others
 
 
 @pytest.mark.parametrize(

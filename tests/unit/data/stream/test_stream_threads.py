@@ -1,40 +1,54 @@
-"""Tasks shared among threads: each once, errors told, and the same batches for any number."""
+"""A crew of threads: each task once, errors told, and the same batches for any number."""
 
 import os
 import threading
+from functools import partial
 
 import pytest
 
 from immo_hpc.data.stream import StreamSource, open_shards
-from immo_hpc.data.stream.threads import share
+from immo_hpc.data.stream.threads import Crew, wait
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_every_task_is_done_once(workers):
     lists = [[] for _ in range(workers)]
-    share(101, lambda task, done: done.append(task), lists, lambda: False)
+    with Crew(lists) as crew:
+        wait(crew.give([lambda done, n=number: done.append(n) for number in range(101)]))
     assert sorted(task for done in lists for task in done) == list(range(101))
 
 
-def test_first_error_is_raised_and_nothing_is_begun_after_it():
-    begun = []
-    both = threading.Barrier(2, timeout=10)
-
-    def do(task, _):
-        begun.append(task)
-        both.wait()
-        message = f"task {task}"
-        raise ValueError(message)
-
-    with pytest.raises(ValueError, match="task 0"):
-        share(50, do, [None, None], lambda: False)
-    assert sorted(begun) == [0, 1]
-
-
-def test_stopped_in_the_middle():
+def test_first_error_is_raised_where_it_is_waited_for():
     done = []
-    share(50, lambda task, _: done.append(task), [None], lambda: len(done) >= 3)
-    assert done == [0, 1, 2]
+
+    def do(_, number):
+        if number % 2:
+            message = f"task {number}"
+            raise ValueError(message)
+        done.append(number)
+
+    with Crew([None, None]) as crew:
+        given = crew.give([partial(do, number=number) for number in range(6)])
+        with pytest.raises(ValueError, match="task 1"):
+            wait(given)
+        wait(given[::2])
+    assert sorted(done) == [0, 2, 4]
+
+
+def test_what_is_not_begun_is_left():
+    done = []
+    begun, may_end = threading.Event(), threading.Event()
+
+    def first(_):
+        begun.set()
+        assert may_end.wait(10)
+        done.append(0)
+
+    with Crew([None]) as crew:
+        crew.give([first, lambda _: done.append(1)])
+        assert begun.wait(10)
+        threading.Timer(0.2, may_end.set).start()
+    assert done == [0]
 
 
 def test_batches_do_not_depend_on_the_number_of_threads(new_cohort, write, monkeypatch):
