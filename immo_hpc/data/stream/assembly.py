@@ -101,14 +101,19 @@ class Assembler:
                     return
                 assembled, copies = self._assemble(stretch, windows)
                 given = crew.give(copies)
+                if before is not None:
+                    wait(before[1])
+                # Not sooner: what is looked at after it was let go of comes back for good.
+                loading.let_go(stretch.first)
                 loading.go_on(stretch)
                 if before is not None:
-                    yield from _copied(*before)
+                    yield before[0]
                 before = assembled, given
-                # So that its memory is free once whoever gets it has let go of it.
-                del assembled, given
+                # So that memory is free once whoever gets the batches has let go of them.
+                del assembled, copies, given
             if before is not None:
-                yield from _copied(*before)
+                wait(before[1])
+                yield before[0]
 
     def _assemble(
         self, stretch: Stretch, windows: Mapping[int, Window]
@@ -141,12 +146,6 @@ class Assembler:
 
     def _bytes(self, places: NDArray[np.int64]) -> int:
         return matrices_bytes(self._shapes(self._held(places)))
-
-
-def _copied(assembled: Assembled, copies: list[Future[None]]) -> Iterator[Assembled]:
-    """What is there once its rows are copied."""
-    wait(copies)
-    yield assembled
 
 
 def _copy(
@@ -189,8 +188,6 @@ class _Loading:
         Raises:
             ShardError: If something cannot be read or is damaged.
         """
-        for number in [number for number in self._windows if number < stretch.first]:
-            self._crew.give([self._windows.pop(number).let_go])
         while self._begun <= stretch.last:
             self._begin()
         if self._begun == stretch.last + 1:
@@ -198,6 +195,11 @@ class _Loading:
             wait(self._given)
             self._given = []
         return self._windows
+
+    def let_go(self, first: int) -> None:
+        """Of the windows before the one with that number."""
+        for number in [number for number in self._windows if number < first]:
+            self._crew.give([self._windows.pop(number).let_go])
 
     def go_on(self, stretch: Stretch) -> None:
         """Go on with the window that comes after those of a stretch, if there is one."""
