@@ -41,7 +41,11 @@ class _Mapping(NamedTuple):
 
 
 class MappedShards:
-    """Files mapped whole, of which only what was brought in takes memory. For any thread."""
+    """Files mapped whole, of which only what was brought in takes memory. For any thread.
+
+    They stay mapped until `close`, also where nobody knows of them any more: a thread may still
+    copy from them when the interpreter ends.
+    """
 
     def __init__(self) -> None:
         self._maps: dict[Path, _Mapping | None] = {}
@@ -54,10 +58,6 @@ class MappedShards:
                 if mapping is not None:
                     _LIBC.munmap(*mapping)
             self._maps.clear()
-
-    def __del__(self) -> None:
-        """Addresses are not given back by themselves."""
-        self.close()
 
     def bring_in(self, path: Path, start: int, stop: int) -> int | None:
         """Where a part of a file lies, once all of it is there.
