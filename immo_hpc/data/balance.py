@@ -48,6 +48,20 @@ def ranks(order: NDArray[np.int64], *groups: NDArray[np.int64]) -> tuple[NDArray
     return np.arange(len(order)) - np.repeat(first, sizes), np.repeat(sizes, sizes)
 
 
+def by_group(order: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bring the items of a group together, the groups increasing, and leave their order in it.
+
+    After a stable sort by the last key this is `numpy.lexsort`, in half its time.
+
+    Args:
+        order: Items, ``(item,)``.
+        group: Group of each item, 0 and up, ``(item,)``.
+    """
+    # Of integers of 16 bits NumPy sorts digits.
+    small = group.astype(np.uint16 if group.max(initial=0) < 2**16 else np.int64)
+    return order[np.argsort(small[order], kind="stable")]
+
+
 def spread(
     draws: NDArray[np.uint64], jitter: NDArray[np.uint64], groups: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from heapq import heapify, heapreplace
 import numpy as np
 from numpy.typing import NDArray
 
-from immo_hpc.data.balance import random_draws, ranks, spread
+from immo_hpc.data.balance import by_group, random_draws, ranks, spread
 
 LANES = 8
 
@@ -66,11 +66,12 @@ def stream_order(
     lane = _lanes(order, window_of_group, counts)[groups]
     draw, jitter = np.split(draws[num_groups:], 2)
     key = draw if patterns is None else spread(draw, jitter, [patterns, lane, window])
-    by_lane = np.lexsort((key, lane, window))
+    by_lane = by_group(np.argsort(key, kind="stable"), LANES * window + lane)
     place, size = ranks(by_lane, window, lane)
     share = np.empty(num_samples, dtype=np.float64)
     share[by_lane] = (2 * place + 1) / (2 * size)
-    merged = np.lexsort((lane, share, window))
+    # Stretches that are in order already are merged rather than sorted.
+    merged = by_group(by_lane[np.argsort(share[by_lane], kind="stable")], window)
     return StreamOrder(merged, window[merged], lane[merged])
 
 
