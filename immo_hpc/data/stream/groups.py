@@ -100,7 +100,7 @@ class GroupReader:
 
     def let_go(self, group: RowGroup) -> None:
         """The values of ``group`` are not wanted any more, by any of the twins."""
-        if not self.past_cache and group.chunks:
+        if not self.past_cache:
             start = min(chunk.offset for chunk in group.chunks.values())
             stop = max(chunk.offset + chunk.size for chunk in group.chunks.values())
             self._maps.let_go(group.path, start, stop)

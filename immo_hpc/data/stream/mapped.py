@@ -78,7 +78,9 @@ class MappedShards:
 
     def let_go(self, path: Path, start: int, stop: int) -> None:
         """A part is not wanted any more: it stays in the page cache, but not with this process."""
-        if (mapping := self._mapped(path)) is not None:
+        with self._lock:
+            mapping = self._maps.get(path)
+        if mapping is not None:
             _advise(mapping, start, min(stop, mapping.size), mmap.MADV_DONTNEED)
 
     def _mapped(self, path: Path) -> _Mapping | None:

@@ -51,36 +51,38 @@ class OpenShards:
             ShardError: If they cannot be read, or the shard ends before; the message names shard,
                 row group and column.
         """
+        # Not where an error is blamed on the shard: there may be no memory for it.
+        memory = memoryview(self._memory)
         try:
-            found = self._read(group.path, offset, size)
+            found = self._read(group.path, offset, size, memory)
         except OSError as error:
             raise ShardError(damaged(group, layer, str(error))) from error
         if left := size - len(found):
             raise ShardError(damaged(group, layer, f"the file ends {left} bytes early"))
         return found
 
-    def _read(self, path: Path, offset: int, size: int) -> NDArray[np.uint8]:
-        """As many of the bytes as are there."""
+    def _read(self, path: Path, offset: int, size: int, memory: memoryview) -> NDArray[np.uint8]:
+        """As many of the bytes as are there, in memory for all of them and two blocks."""
         # Past the page cache whole blocks are read, to where blocks may begin.
         block = _BLOCK if self.past_cache else 1
         low = offset // block * block
         needed = offset - low + size
-        memory = memoryview(self._memory)[: -(-needed // block) * block]
+        room = memory[: -(-needed // block) * block]
         filled = 0
         while filled < needed:
             try:
-                got = os.preadv(self._open(path), [memory[filled:]], low + filled)
+                got = os.preadv(self._open(path), [room[filled:]], low + filled)
             except OSError as error:
                 if error.errno != errno.EINVAL or not self.past_cache:
                     raise
                 self._give_up_direct()
-                return self._read(path, offset, size)
+                return self._read(path, offset, size, memory)
             filled += got
             # Less than whole blocks are read only where the file ends.
             if got == 0 or got % block:
                 break
         before = offset - low
-        return np.frombuffer(memory, np.uint8, max(0, min(filled, needed) - before), before)
+        return np.frombuffer(room, np.uint8, max(0, min(filled, needed) - before), before)
 
     def _open(self, path: Path) -> int:
         descriptor = self._descriptors.get(path)

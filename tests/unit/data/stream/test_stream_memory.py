@@ -10,7 +10,7 @@ import pytest
 from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.shards import write_shards
-from immo_hpc.data.stream import StreamSource, open_shards
+from immo_hpc.data.stream import StreamSource, mapped, open_shards
 
 MB = 2**20
 SIZE_MB, MEMORY_MB = 160, 40
@@ -37,7 +37,10 @@ def index(request, tmp_path_factory):
     return open_shards(folder)
 
 
-def test_resident_memory_is_bounded_and_flat(index):
+@pytest.mark.parametrize("route", ["mapped", "read"])
+def test_resident_memory_is_bounded_and_flat(index, monkeypatch, route):
+    if route == "read":
+        monkeypatch.setattr(mapped, "_map", lambda path: None)
     gc.collect()
     source = StreamSource(index, batch_size=256, seed=0, memory_bytes=MEMORY_MB * MB)
     before = anonymous_mb()

@@ -1,5 +1,6 @@
 """Streaming: every sample once, for any number of processes, resumable, bit-equal values."""
 
+import errno
 import gc
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from immo_hpc.data.shards import read_shards
-from immo_hpc.data.stream import StreamSource, groups, mapped, open_shards, read_samples
+from immo_hpc.data.stream import StreamSource, groups, mapped, open_shards, opened, read_samples
 from immo_hpc.data.stream.memory import Memory
 from immo_hpc.errors import ShardError, UsageError
 
@@ -210,6 +211,21 @@ def test_a_system_that_brings_nothing_in_is_read_from(new_cohort, write, monkeyp
         assert merged(map(rows_of, source.epoch(epoch))) == expected
         monkeypatch.setattr(mapped, "_advise", lambda *_: asked.append(_) or -1)
     assert asked
+
+
+def test_a_lack_of_memory_is_not_blamed_on_a_shard(new_cohort, write, monkeypatch):
+    source = StreamSource(
+        open_shards(write(new_cohort(num_samples=6))), batch_size=2, seed=0, memory_bytes=1
+    )
+    monkeypatch.setattr(mapped, "_map", lambda path: None)
+
+    def refuse(*_):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(opened.mmap, "mmap", refuse)
+    with pytest.raises(OSError, match="Cannot allocate memory") as caught:
+        next(source.epoch(0))
+    assert not isinstance(caught.value, ShardError)
 
 
 def test_a_shard_cut_short_after_it_was_verified_is_named(new_cohort, write, route):
