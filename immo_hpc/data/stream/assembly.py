@@ -199,7 +199,9 @@ class _Loading:
     def let_go(self, first: int) -> None:
         """Of the windows before the one with that number."""
         for number in [number for number in self._windows if number < first]:
-            self._crew.give([self._windows.pop(number).let_go])
+            # Without the window, whose own memory the next one is to get.
+            groups = self._windows.pop(number).groups
+            self._crew.give([partial(self._let_go, groups)])
 
     def go_on(self, stretch: Stretch) -> None:
         """Go on with the window that comes after those of a stretch, if there is one."""
@@ -226,6 +228,10 @@ class _Loading:
         for low in range(0, number, at_once):
             window, groups = self._windows[self._begun - 1], now[low : low + at_once]
             self._given += self._crew.give([partial(self._load, window, groups)])
+
+    def _let_go(self, groups: Sequence[int], reader: GroupReader) -> None:
+        for number in groups:
+            reader.let_go(self._rows.index.groups[number])
 
     def _load(self, window: Window, groups: Sequence[int], reader: GroupReader) -> None:
         for number in groups:

@@ -64,14 +64,18 @@ class Crew(Generic[T]):
     def _work(self, worker: T) -> None:
         while (item := self._tasks.get()) is not None and not self._is_over.is_set():
             task, future = item
+            failure = None
             try:
                 task(worker)
             except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-                future.set_exception(error)
-            else:
+                failure = error
+            # What the task holds is let go of before anybody hears that it is done.
+            del item, task
+            if failure is None:
                 future.set_result(None)
-            # What the task holds is let go before the next one comes.
-            del item, task, future
+            else:
+                future.set_exception(failure)
+            del future, failure
 
 
 def wait(given: Iterable[Future[None]]) -> None:

@@ -131,8 +131,3 @@ class Window:
         """
         place = np.searchsorted(self._samples[layer], samples)
         return self._addresses[layer][place], self._item_bytes[layer][place]
-
-    def let_go(self, reader: GroupReader) -> None:
-        """Its rows are not wanted any more."""
-        for number in self._wanted:
-            reader.let_go(self._rows.index.groups[number])

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from functools import partial
 
 import pytest
@@ -33,6 +34,20 @@ def test_first_error_is_raised_where_it_is_waited_for():
             wait(given)
         wait(given[::2])
     assert sorted(done) == [0, 2, 4]
+
+
+def test_what_a_task_held_is_free_once_it_is_waited_for():
+    class Held:
+        pass
+
+    for _ in range(200):
+        held = Held()
+        left = weakref.ref(held)
+        with Crew([None, None]) as crew:
+            given = crew.give([lambda _, held=held: None])
+            del held
+            wait(given)
+            assert left() is None
 
 
 def test_what_is_not_begun_is_left():
