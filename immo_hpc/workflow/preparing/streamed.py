@@ -19,7 +19,7 @@ from immo_hpc.data.cohort import Cohort
 from immo_hpc.data.manifest import Pattern, ShardFile
 from immo_hpc.data.preparation.rows import in_folder
 from immo_hpc.data.shards.plan import WrittenShard
-from immo_hpc.errors import CohortError, ConfigError, ShardError
+from immo_hpc.errors import CohortError, ConfigError, ImmoError, ShardError
 from immo_hpc.files import require_absent
 from immo_hpc.work import WorkFolder
 from immo_hpc.workflow.preparing.place import PreparePlace
@@ -75,27 +75,31 @@ def prepare_streamed(
         ImmoError: If a further process failed.
     """
     place = job.place
-    if place.is_finished and place.was_for(job.inputs):
-        place.clear()
-        return ()
-    require_absent(place.output)
-    place.begin(job.inputs)
+    is_begun = place.was_for(job.inputs)
+
+    def is_done() -> bool:
+        return place.is_finished and (is_begun or place.was_for(job.inputs))
+
     lost: list[str] = []
     try:
-        with further_workers(worker_arguments() if workers > 1 else (), workers - 1) as team:
-            lost = team.lost
-            _work(job, team)
+        if not is_done():
+            require_absent(place.output)
+            place.begin(job.inputs)
+            is_begun = True
+            with further_workers(worker_arguments() if workers > 1 else (), workers - 1) as team:
+                lost = team.lost
+                _work(job, team)
     except _Finished:
         pass
-    except OSError:
-        # Who finishes removes the folders, also under a process that is not done yet.
-        if not place.is_finished:
+    except (OSError, ImmoError) as error:
+        # Who finishes removes the folders, also under a process that begins or is not done yet;
+        # what that one then meets is no fault of inputs that made an output.
+        if not is_done():
+            is_of_inputs = isinstance(error, (CohortError, ConfigError, ShardError))
+            # They will be changed, so what was made of them is of no use.
+            if is_of_inputs and is_begun and place.work == place.home:
+                place.clear()
             raise
-    except (CohortError, ConfigError, ShardError):
-        # The inputs will be changed, so what was made of them is of no use.
-        if place.work == place.home:
-            place.clear()
-        raise
     place.clear()
     return tuple(lost)
 

@@ -18,6 +18,8 @@ from immo_hpc.errors import CohortError, ImmoError, OutputError, UsageError
 from immo_hpc.workflow import prepare as prepare_module
 from immo_hpc.workflow import reading
 from immo_hpc.workflow.prepare import CohortOptions, prepare, prepare_cohort
+from immo_hpc.workflow.preparing import place as place_module
+from immo_hpc.workflow.preparing import streamed as streamed_module
 from immo_hpc.workflow.preparing.place import PreparePlace, prepare_place
 from immo_hpc.workflow.preparing.steps import ShardFormat, shard_format
 from immo_hpc.workflow.preparing.workers import further_workers
@@ -236,6 +238,43 @@ def test_a_process_killed_while_it_cleared_away_is_made_up_for(cohort, tmp_path,
     again = _prepare(cohort, output)
     assert again.values["layers"] == first.values["layers"]
     assert [path.name for path in tmp_path.iterdir()] == ["shards"]
+
+
+@pytest.mark.parametrize("moment", ["require_absent", "_claim", "_require_same", "make_folder"])
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_whoever_begins_while_another_ends_ends_well(
+    cohort, tmp_path, run, monkeypatch, moment, is_shared
+):
+    """At that moment another process does all the work and clears it away."""
+    output, left = tmp_path / "shards", []
+    arguments = words(cohort, output, *([f"--work={tmp_path / 'work'}"] if is_shared else []))
+    if is_shared:
+        work = tmp_path / "work"
+    else:
+        # Begun before by one that was killed: else there is nothing to say whose the output is.
+        work = None
+        with monkeypatch.context() as patch:
+            patch.setattr(streamed_module, "_work", killed)
+            with pytest.raises(KeyboardInterrupt):
+                _prepare(cohort, output, stored=ShardFormat(rows_per_shard=16))
+    owner = {"require_absent": streamed_module, "_require_same": PreparePlace}
+    owner = owner.get(moment, place_module)
+    inner = getattr(owner, moment)
+
+    def late(*values):
+        if not left and (moment == "require_absent" or ".shards.prepare" in str(values)):
+            left.append(done(run(*arguments)))
+        inner(*values)
+
+    monkeypatch.setattr(owner, moment, late)
+    outcome = _prepare(cohort, output, work=work, stored=ShardFormat(rows_per_shard=16))
+    assert len(left) == 1
+    assert outcome.values["shards"] == str(output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shards", "work"][: 1 + is_shared]
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_an_output_of_other_work_is_left_alone(cohort, tmp_path):
