@@ -96,6 +96,10 @@ class Assembler:
             # One stretch is being copied while the next one is planned.
             before: tuple[Assembled, list[Future[None]]] | None = None
             for stretch in plan.stretches:
+                if before is not None and not loading.has_begun(stretch):
+                    # Windows hardly larger than a batch: one before would be a third.
+                    wait(before[1])
+                    loading.let_go(stretch.first)
                 windows = loading.require(stretch)
                 if is_stopped():
                     return
@@ -195,6 +199,10 @@ class _Loading:
             wait(self._given)
             self._given = []
         return self._windows
+
+    def has_begun(self, stretch: Stretch) -> bool:
+        """Whether the windows of a stretch are there or on their way."""
+        return self._begun > stretch.last
 
     def let_go(self, first: int) -> None:
         """Of the windows before the one with that number."""

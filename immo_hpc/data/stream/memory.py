@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import mmap
+import sys
 import weakref
 from collections.abc import Mapping
 
@@ -54,17 +57,30 @@ class Memory:
         while self._free and (block is None or len(block) < size):
             block = self._free.pop()
         if block is None or len(block) < size:
-            capacity = max(size, self._capacity)
-            # NumPy asks for huge pages, torch does not.
-            block = (
-                torch.empty(capacity, dtype=torch.uint8, pin_memory=True)
-                if self._pin
-                else torch.from_numpy(np.empty(capacity, dtype=np.uint8))
-            )
+            # Not both at once, if the one that is there is too small.
+            block = None
+            block = _block(max(size, self._capacity), pin=self._pin)
         memory: NDArray[np.uint8] = block.numpy()
         # All views and tensors made of it keep this very array, and no other, alive.
         weakref.finalize(memory, self._free.append, block).atexit = False
         return memory
+
+
+def _block(size: int, *, pin: bool) -> Tensor:
+    if pin:
+        return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    # From the system itself: an allocator keeps blocks up to 32 MB once they are freed, for each
+    # thread, and threads end with the epoch.
+    try:
+        mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        message = f"no memory for {size / 2**20:.0f} MB of samples ({error.strerror})"
+        raise MemoryError(message) from error
+    if sys.platform == "linux":
+        # Advice: a kernel without huge pages does not take it.
+        with contextlib.suppress(OSError):
+            mapped.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(mapped, dtype=torch.uint8)
 
 
 def matrices_bytes(shapes: Mapping[str, tuple[int, int]]) -> int:

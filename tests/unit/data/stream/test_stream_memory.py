@@ -11,6 +11,7 @@ from immo_hpc.data.preparation import Preparation
 from immo_hpc.data.prepared import PreparedCohort, PreparedLayer
 from immo_hpc.data.shards import write_shards
 from immo_hpc.data.stream import StreamSource, assembly, mapped, open_shards
+from immo_hpc.data.stream.memory import Memory
 
 MB = 2**20
 SIZE_MB, MEMORY_MB = 160, 40
@@ -55,6 +56,26 @@ def test_resident_memory_is_bounded_and_flat(index, monkeypatch, route):
         assert total == index.value_bytes
         peaks.append(peak - before)
     # Beside the windows: places of samples, and one row group read for the first time.
-    assert max(peaks) < MEMORY_MB + 18
+    assert max(peaks) < MEMORY_MB + 10
     # Windows of one row group or two differ, and so do the pieces of memory that fit them.
     assert peaks[2] < peaks[1] + 16
+
+
+def test_memory_that_is_given_up_goes_back_to_the_system():
+    """Also in pieces of a size that an allocator keeps once one as large was freed."""
+
+    def taken(size_mb):
+        matrix = Memory(pin=False).matrices({"mg": (size_mb, MB // 4)})["mg"]
+        matrix[:] = 1
+        return matrix
+
+    gc.collect()
+    before = anonymous_mb()
+    large = taken(20)
+    del large
+    lower, upper = taken(15), taken(14)
+    assert 28 < anonymous_mb() - before < 32
+    del lower
+    gc.collect()
+    assert 13 < anonymous_mb() - before < 17, "memory below what is used was kept"
+    assert (upper == 1).all()
