@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 
 from immo_hpc.cli._app import app
 from immo_hpc.cli._console import report_error
@@ -21,6 +22,8 @@ def main() -> None:
     With 0 (done), 1 (failed), 2 (wrong usage), 3 (stopped on request after a checkpoint, can be
     resumed), or 130 (interrupted).
     """
+    # A false alarm of OpenBLAS about finite numbers (numpy issue 24067), seen on a busy machine.
+    warnings.filterwarnings("ignore", "invalid value encountered in matmul", RuntimeWarning)
     try:
         app(prog_name="immo")
     except UsageError as error:

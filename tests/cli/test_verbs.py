@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
+from immo_hpc import cli
 from immo_hpc.data.read import read_cohort
 
 VERBS = ["demo", "simulate", "validate", "prepare", "train"]
@@ -101,6 +103,19 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(trained, tmp_path, 
     os.close(reader)
     assert b"3/3" in shown
     assert b"epoch 1/3" not in shown
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("kind", "is_told"), [("invalid", False), ("overflow", True)])
+def test_a_false_alarm_of_a_library_is_not_told(immo, monkeypatch, kind, is_told):
+    def app(prog_name):
+        warnings.warn(f"{kind} value encountered in matmul", RuntimeWarning, stacklevel=1)
+        sys.exit(0)
+
+    monkeypatch.setattr(cli, "app", app)
+    with warnings.catch_warnings(record=True) as told:
+        immo()
+    assert [str(each.message) for each in told] == [f"{kind} value encountered in matmul"] * is_told
 
 
 def test_split_cannot_be_changed_after_preparing(immo, trained, tmp_path):
